@@ -1,0 +1,172 @@
+package gitlabjobs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/google/go-querystring/query"
+	"github.com/hashicorp/go-retryablehttp"
+)
+
+// A Client talks to one GitLab instance. It is safe for concurrent use, and
+// programs that do much should share one: it shares connections and what the
+// server says of its rate limits. It prints without its token under every verb.
+type Client struct {
+	// Jobs has the methods for the endpoints.
+	Jobs *JobsService
+
+	base              *url.URL // of the API's root, without a slash at its end
+	origin            string   // of base
+	credential        credential
+	http              *http.Client // over the guard
+	retry             RetryPolicy
+	gate              *gate
+	stallTimeout      time.Duration
+	userAgent         string
+	logger            *slog.Logger
+	observer          func(Attempt)
+	insecureRedirects bool
+}
+
+// NewClient returns a client for https://gitlab.com without a credential,
+// unless options say otherwise. It does no I/O, and reads the environment only
+// if [FromEnvironment] is given. Its errors name the option at fault and hold
+// no secret.
+func NewClient(opts ...Option) (*Client, error) {
+	config, err := newConfig(opts, os.Getenv)
+	if err != nil {
+		return nil, fmt.Errorf("gitlabjobs: %w", err)
+	}
+	c := &Client{
+		base:              config.base,
+		origin:            origin(config.base),
+		credential:        config.credential,
+		retry:             config.retry,
+		gate:              &gate{longest: config.retry.MaxRetryAfter, limiter: config.limiter},
+		stallTimeout:      config.stallTimeout,
+		userAgent:         config.userAgent,
+		logger:            config.logger,
+		observer:          config.observer,
+		insecureRedirects: config.insecureRedirect,
+	}
+	c.http = config.httpClient
+	if c.http == nil {
+		c.http = &http.Client{Transport: newTransport()}
+	}
+	transport := c.http.Transport
+	if transport == nil {
+		transport = http.DefaultTransport
+	}
+	c.http.Transport = &guard{base: transport, client: c}
+	c.http.CheckRedirect = callersCheckRedirect(c.http.CheckRedirect)
+	c.Jobs = &JobsService{client: c}
+	return c, nil
+}
+
+var _ fmt.Formatter = Client{}
+
+// Format writes the client's base URL and kind of credential, whatever the verb.
+func (c Client) Format(state fmt.State, _ rune) {
+	by := c.credential.option
+	if by == "" {
+		by = "anonymous"
+	}
+	if c.base != nil {
+		fmt.Fprintf(state, "gitlabjobs.Client(%s, %s)", c.base.Redacted(), by)
+	}
+}
+
+// A call is one request, before it has a base URL and a credential.
+type call struct {
+	endpoint endpoint
+	params   []param       // for the route's placeholders
+	query    any           // a struct for go-querystring, or nil
+	body     any           // encoded as JSON, unless nil
+	header   http.Header   // besides the usual ones
+	into     any           // what the answer is decoded into, unless nil
+	stream   bool          // leave the body of a success to be read
+	accept   []int         // statuses that are successes here, besides 2xx
+	budget   *budget       // nil: a new one
+	waited   time.Duration // already, before the first attempt
+}
+
+func (cl *call) succeeded(status int) bool {
+	return status >= 200 && status < 300 || slices.Contains(cl.accept, status)
+}
+
+// send performs a call: build -> gate -> retry -> guard redirects -> decode or
+// *Error. It is the one way by which requests leave the client. The body of
+// the returned response has been read, unless the call streams.
+func (c *Client) send(ctx context.Context, cl call) (*http.Response, error) {
+	req, err := c.build(ctx, &cl)
+	if err != nil {
+		return nil, err
+	}
+	if cl.budget == nil {
+		cl.budget = c.newBudget()
+	}
+	x := &exchange{client: c, call: &cl, budget: cl.budget, waited: cl.waited}
+	return x.do(req)
+}
+
+// build makes the request of a call, without its credential.
+func (c *Client) build(ctx context.Context, cl *call) (*retryablehttp.Request, error) {
+	if ctx == nil {
+		return nil, errors.New("gitlabjobs: the context is nil")
+	}
+	path, err := cl.endpoint.path(cl.params)
+	if err != nil {
+		return nil, err
+	}
+	target := c.base.String() + path
+	if cl.query != nil {
+		values, err := query.Values(cl.query)
+		if err != nil {
+			return nil, fmt.Errorf("gitlabjobs: query: %w", err)
+		}
+		if encoded := values.Encode(); encoded != "" {
+			target += "?" + encoded
+		}
+	}
+	var body any
+	if cl.body != nil {
+		encoded, err := json.Marshal(cl.body)
+		if err != nil {
+			return nil, fmt.Errorf("gitlabjobs: body: %w", err)
+		}
+		body = encoded
+	}
+	req, err := retryablehttp.NewRequestWithContext(ctx, cl.endpoint.method, target, body)
+	if err != nil {
+		return nil, fmt.Errorf("gitlabjobs: %w", redactError(err, ""))
+	}
+	for name, values := range cl.header {
+		req.Header[name] = values
+	}
+	if req.Header.Get("Accept") == "" && !cl.stream {
+		req.Header.Set("Accept", "application/json")
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	req.Header.Set("User-Agent", c.userAgent)
+	return req, nil
+}
+
+// fetch performs a call whose answer is one JSON value.
+func fetch[T any](ctx context.Context, c *Client, cl call) (*T, error) {
+	value := new(T)
+	cl.into = value
+	if _, err := c.send(ctx, cl); err != nil {
+		return nil, err
+	}
+	return value, nil
+}
