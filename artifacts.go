@@ -3,6 +3,7 @@ package gitlabjobs
 import (
 	"context"
 	"errors"
+	"io"
 	"iter"
 	"strings"
 )
@@ -66,6 +67,50 @@ func (s *JobsService) AllArtifactEntries(ctx context.Context, project ProjectID,
 	return each(ctx, at.forAll(), func(ctx context.Context, at position) (*Page[*ArtifactEntry], error) {
 		return s.listEntries(ctx, project, jobID, o, at)
 	}, func(entry *ArtifactEntry) string { return entry.Path })
+}
+
+// DownloadArtifacts streams an archive to w, over broken connections, in
+// constant memory. The bytes that w got are right so far even where an error
+// is returned, but for [ErrChecksumMismatch]. Errors are [ErrContentChanged],
+// [ErrChecksumMismatch], [ErrStalled], [ErrTooLarge], [ErrUnexpectedContent]
+// and those of w, which come back as they are; the Download beside them says
+// how far it came.
+//
+// Endpoints: GET /projects/:id/jobs/:job_id/artifacts,
+// GET /projects/:id/jobs/artifacts/:ref_name/download
+//
+// GitLab docs: https://docs.gitlab.com/api/job_artifacts/
+func (s *JobsService) DownloadArtifacts(ctx context.Context, project ProjectID, from ArtifactsSource, w io.Writer, opts *DownloadOptions) (*Download, error) {
+	o := valueOf(opts)
+	cl, err := from.archive(project, o.FileType)
+	if err != nil {
+		return nil, err
+	}
+	kind := archiveContent
+	if o.FileType != "" {
+		kind = reportContent
+	}
+	return s.client.download(ctx, cl, kind, w, opts)
+}
+
+// DownloadArtifactFile streams one file of an archive to w; the server takes
+// it out of the archive. The path is the file's in the archive, with slashes.
+// It works as [JobsService.DownloadArtifacts]. A file called "tree" at the
+// root can't be got so from GitLab 18.8+; [JobsService.OpenArtifacts] can.
+//
+// Endpoints: GET /projects/:id/jobs/:job_id/artifacts/*artifact_path,
+// GET /projects/:id/jobs/artifacts/:ref_name/raw/*artifact_path
+//
+// GitLab docs: https://docs.gitlab.com/api/job_artifacts/
+func (s *JobsService) DownloadArtifactFile(ctx context.Context, project ProjectID, from ArtifactsSource, path string, w io.Writer, opts *DownloadOptions) (*Download, error) {
+	if opts != nil && opts.FileType != "" {
+		return nil, errors.New("gitlabjobs: FileType goes with DownloadArtifacts")
+	}
+	cl, err := from.file(project, path)
+	if err != nil {
+		return nil, err
+	}
+	return s.client.download(ctx, cl, fileContent, w, opts)
 }
 
 // KeepArtifacts keeps a job's artifacts from expiring and returns the job.
