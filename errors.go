@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"html"
 	"maps"
 	"net/http"
 	"slices"
@@ -252,10 +251,12 @@ func parseXMLError(body []byte) string {
 	element := func(name string) string {
 		_, rest, _ := bytes.Cut(body, []byte("<"+name+">"))
 		text, _, _ := bytes.Cut(rest, []byte("</"+name+">"))
-		return html.UnescapeString(string(text))
+		return xmlEntities.Replace(string(text))
 	}
 	return strings.Trim(element("Code")+": "+element("Message"), ": ")
 }
+
+var xmlEntities = strings.NewReplacer("&lt;", "<", "&gt;", ">", "&quot;", `"`, "&apos;", "'", "&amp;", "&")
 
 // isHTML reports whether an answer is a page for a browser.
 func isHTML(contentType string, body []byte) bool {

@@ -1,8 +1,7 @@
 package gitlabjobs
 
 import (
-	"encoding/json"
-	"strings"
+	"bytes"
 	"time"
 )
 
@@ -194,19 +193,9 @@ type JobProject struct {
 // UnmarshalJSON takes the flag as a boolean, as servers send it, and as a
 // string, as GitLab's OpenAPI description has it.
 func (p *JobProject) UnmarshalJSON(data []byte) error {
-	var raw struct {
-		Enabled looseBool `json:"ci_job_token_scope_enabled"`
-	}
-	err := json.Unmarshal(data, &raw)
-	p.CIJobTokenScopeEnabled = bool(raw.Enabled)
-	return err
-}
-
-// A looseBool is true for true and "true", false for everything else.
-type looseBool bool
-
-func (b *looseBool) UnmarshalJSON(data []byte) error {
-	*b = strings.Trim(string(data), `"`) == "true"
+	_, value, _ := bytes.Cut(data, []byte(`"ci_job_token_scope_enabled"`))
+	value = bytes.TrimLeft(value, " \t\r\n:\"")
+	p.CIJobTokenScopeEnabled = bytes.HasPrefix(value, []byte("true"))
 	return nil
 }
 
