@@ -130,7 +130,7 @@ func (s *JobsService) KeepArtifacts(ctx context.Context, project ProjectID, jobI
 //
 // GitLab docs: https://docs.gitlab.com/api/job_artifacts/#delete-job-artifacts
 func (s *JobsService) DeleteArtifacts(ctx context.Context, project ProjectID, jobID int64) error {
-	_, err := s.client.send(ctx, call{endpoint: deleteArtifacts, params: []param{project, jobNumber(jobID)}})
+	_, err := s.client.send(ctx, call{endpoint: deleteArtifacts, params: []param{project, jobNumber(jobID)}}) //nolint:bodyclose // send has read and closed it
 	return err
 }
 
@@ -143,7 +143,7 @@ func (s *JobsService) DeleteArtifacts(ctx context.Context, project ProjectID, jo
 //
 // GitLab docs: https://docs.gitlab.com/api/job_artifacts/#delete-project-artifacts
 func (s *JobsService) DeleteProjectArtifacts(ctx context.Context, project ProjectID) error {
-	_, err := s.client.send(ctx, call{endpoint: deleteProjectArtifacts, params: []param{project}})
+	_, err := s.client.send(ctx, call{endpoint: deleteProjectArtifacts, params: []param{project}}) //nolint:bodyclose // send has read and closed it
 	return err
 }
 

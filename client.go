@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -148,9 +149,7 @@ func (c *Client) build(ctx context.Context, cl *call) (*retryablehttp.Request, e
 	if err != nil {
 		return nil, fmt.Errorf("gitlabjobs: %w", redactError(err, ""))
 	}
-	for name, values := range cl.header {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, cl.header)
 	if req.Header.Get("Accept") == "" && !cl.stream {
 		req.Header.Set("Accept", "application/json")
 	}
@@ -165,7 +164,7 @@ func (c *Client) build(ctx context.Context, cl *call) (*retryablehttp.Request, e
 func fetch[T any](ctx context.Context, c *Client, cl call) (*T, error) {
 	value := new(T)
 	cl.into = value
-	if _, err := c.send(ctx, cl); err != nil {
+	if _, err := c.send(ctx, cl); err != nil { //nolint:bodyclose // send has read and closed it
 		return nil, err
 	}
 	return value, nil

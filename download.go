@@ -82,7 +82,7 @@ func (c *Client) download(ctx context.Context, cl call, kind contentKind, w io.W
 	if err != nil {
 		return nil, err
 	}
-	defer s.Close() //nolint:errcheck // it can't fail
+	defer s.Close()
 	t := &transfer{stream: s, kind: kind, digester: newDigester(), w: w, limit: o.MaxBytes, progress: newMeter(o.Progress)}
 	defer t.digester.close()
 	s.digest = t.digester.sum

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"slices"
 )
 
 // A JobsService has one method for each endpoint of the Jobs and Job Artifacts
@@ -263,10 +264,8 @@ func (s *JobsService) listBridges(ctx context.Context, project ProjectID, pipeli
 
 // listPage checks what all lists have in common, and fetches the page.
 func listPage[T any](ctx context.Context, c *Client, cl call, at position, scope []Status) (*Page[*T], error) {
-	for _, status := range scope {
-		if status == "" {
-			return nil, errors.New("gitlabjobs: a status in Scope is empty")
-		}
+	if slices.Contains(scope, "") {
+		return nil, errors.New("gitlabjobs: a status in Scope is empty")
 	}
 	if err := at.validate(); err != nil {
 		return nil, err

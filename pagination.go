@@ -51,7 +51,7 @@ func (p position) validate() error {
 func fetchPage[T any](ctx context.Context, c *Client, cl call, at position) (*Page[*T], error) {
 	page := &Page[*T]{}
 	cl.into = &page.Items
-	resp, err := c.send(ctx, cl)
+	resp, err := c.send(ctx, cl) //nolint:bodyclose // send has read and closed it
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +151,7 @@ func each[T any, K comparable](ctx context.Context, start position, get pages[T]
 		next := fetchAhead(ctx, get, start)
 		defer func() {
 			cancel()
-			next.wait()
+			_, _ = next.wait()
 		}()
 		at := start
 		seen := make(map[K]struct{})

@@ -50,7 +50,7 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	resp.Request = req // without the credential
 	if err := g.checkRedirect(a, resp); err != nil {
-		resp.Body.Close() //nolint:errcheck // it isn't read
+		resp.Body.Close()
 		a.refusedRedirect = true
 		return nil, err
 	}

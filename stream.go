@@ -87,11 +87,11 @@ func (s *stream) Read(p []byte) (int, error) {
 			s.budget.renew()
 			return n, nil // an error comes again with the next call
 		}
-		if err == io.EOF && s.total < 0 { //nolint:errorlint // a Reader returns io.EOF itself
+		if err == io.EOF && s.total < 0 {
 			s.total = s.offset
 			continue
 		}
-		if err == io.EOF { //nolint:errorlint // likewise
+		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
 		if err != nil {
@@ -175,7 +175,7 @@ func (s *stream) ask() error {
 		cl.header["If-Range"] = []string{s.validator}
 		cl.accept = []int{http.StatusRequestedRangeNotSatisfiable}
 	}
-	resp, err := s.client.send(s.ctx, cl)
+	resp, err := s.client.send(s.ctx, cl) //nolint:bodyclose // it becomes the stream's
 	s.call.waited = 0
 	if err != nil {
 		return err
@@ -290,7 +290,7 @@ func (s *stream) note(resp *http.Response) {
 
 // breakOff gives the answer up; another may be better.
 func (s *stream) breakOff(err error) {
-	s.body.Close() //nolint:errcheck // it has failed, or isn't wanted
+	s.body.Close()
 	s.body, s.broken = nil, err
 }
 

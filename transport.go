@@ -285,7 +285,7 @@ func (a *attempt) send(req *http.Request) (*http.Response, error) {
 		return resp, nil
 	}
 	err = a.receive(resp)
-	body.Close() //nolint:errcheck // nothing is left to be read
+	body.Close()
 	resp.Body = http.NoBody
 	if err != nil {
 		return nil, err
