@@ -31,6 +31,9 @@ func (j *Job) begin(course []Step, at time.Time) {
 
 func (j *Job) take(step Step, at time.Time) {
 	j.log.append(step.Log)
+	if step.LogAt != nil {
+		j.log.append(step.LogAt(at))
+	}
 	if step.Archive != nil {
 		j.archive = j.newArchive(step.Archive, nil, 0, "")
 		j.archive.modified = at
@@ -104,6 +107,7 @@ func (j *Job) retryNow(now time.Time, by *user) *Job {
 	j.retried = true
 	spec := j.spec
 	spec.Status, spec.Log, spec.CreatedAt, spec.Queued, spec.Duration = gitlabjobs.StatusPending, "", now, 0, 0
+	spec.Waited, spec.Retried = 0, false
 	again := j.pl.newJob(spec)
 	again.bridge, again.downstream, again.manual = j.bridge, j.downstream, j.manual
 	again.user, again.retries = by, j.retries+1

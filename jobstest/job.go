@@ -47,12 +47,17 @@ type JobSpec struct {
 	ArtifactsLocked   bool
 	Reports           []Report
 
-	// CreatedAt, Queued and Duration place the job in time. A job that has
-	// finished without CreatedAt did so just now. The defaults of Queued and
-	// Duration for such a job are 1 s and 10 s.
+	// CreatedAt and what follows place the job in time: how long it waited
+	// for earlier stages, how long it was queued for a runner, how long it
+	// ran. A job that has finished without CreatedAt did so just now. The
+	// defaults of Queued and Duration for such a job are 1 s and 10 s.
 	CreatedAt time.Time
+	Waited    time.Duration
 	Queued    time.Duration
 	Duration  time.Duration
+	// Retried says that a later job has taken this one's place: it is left
+	// out of the pipeline's lists unless they include retried jobs.
+	Retried bool
 
 	// Course is the job's life by the clock. It begins when the job is
 	// created, or when it is played if it is manual, or when it is retried
@@ -69,11 +74,12 @@ type JobSpec struct {
 
 // A Step is one change in the life of a job.
 type Step struct {
-	After         time.Duration            // since the course began
-	Status        gitlabjobs.Status        // "" leaves it as it is
-	FailureReason gitlabjobs.FailureReason // default script_failure
-	Log           string                   // appended
-	Archive       []byte                   // replaces the archive
+	After         time.Duration             // since the course began
+	Status        gitlabjobs.Status         // "" leaves it as it is
+	FailureReason gitlabjobs.FailureReason  // default script_failure
+	Log           string                    // appended
+	LogAt         func(at time.Time) string // makes more to append, for logs that show the time
+	Archive       []byte                    // replaces the archive
 }
 
 // A Report is an artifact of a job beside its archive, such as test results.
@@ -158,7 +164,7 @@ func (pl *Pipeline) addJob(spec JobSpec) *Job {
 // newJob makes a job and puts it where lists find it.
 func (pl *Pipeline) newJob(spec JobSpec) *Job {
 	s := pl.p.s
-	j := &Job{pl: pl, id: s.nextID(&s.lastJob), spec: spec, coverage: spec.Coverage, reports: slices.Clone(spec.Reports)}
+	j := &Job{pl: pl, id: s.nextID(&s.lastJob), spec: spec, retried: spec.Retried, coverage: spec.Coverage, reports: slices.Clone(spec.Reports)}
 	j.user = pl.user
 	if spec.User != "" {
 		j.user = s.user(spec.User)
@@ -177,7 +183,7 @@ const (
 
 // placeInTime sets the times of a new job as its spec has them.
 func (j *Job) placeInTime(now time.Time) {
-	queued, duration := j.spec.Queued, j.spec.Duration
+	waited, queued, duration := j.spec.Waited, j.spec.Queued, j.spec.Duration
 	status := j.spec.Status
 	ended := status.Finished()
 	if ended && queued == 0 {
@@ -191,15 +197,15 @@ func (j *Job) placeInTime(now time.Time) {
 	switch {
 	case !j.created.IsZero():
 	case ran:
-		j.created = now.Add(-queued - duration)
+		j.created = now.Add(-waited - queued - duration)
 	case status == gitlabjobs.StatusRunning:
-		j.created = now.Add(-queued)
+		j.created = now.Add(-waited - queued)
 	default:
 		j.created = now
 	}
-	j.queued = j.created
+	j.queued = j.created.Add(waited)
 	if ran || status == gitlabjobs.StatusRunning || status == gitlabjobs.StatusCanceling {
-		j.started = j.created.Add(queued)
+		j.started = j.queued.Add(queued)
 	}
 	if ran {
 		j.finished = j.started.Add(duration)

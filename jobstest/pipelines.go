@@ -197,7 +197,8 @@ type BridgeSpec struct {
 	FailureReason gitlabjobs.FailureReason
 	AllowFailure  bool
 	Downstream    *Pipeline // nil until the bridge has made one
-	CreatedAt     time.Time
+	CreatedAt     time.Time // these place it in time as those of a [JobSpec] do
+	Waited        time.Duration
 	Queued        time.Duration
 	Duration      time.Duration
 	Course        []Step
@@ -214,7 +215,7 @@ func (pl *Pipeline) AddBridge(spec BridgeSpec) *Bridge {
 	defer s.mu.Unlock()
 	j := pl.addJob(JobSpec{
 		Name: first(spec.Name, "trigger"), Stage: spec.Stage, Status: spec.Status, FailureReason: spec.FailureReason,
-		AllowFailure: spec.AllowFailure, CreatedAt: spec.CreatedAt, Queued: spec.Queued, Duration: spec.Duration, Course: spec.Course,
+		AllowFailure: spec.AllowFailure, CreatedAt: spec.CreatedAt, Waited: spec.Waited, Queued: spec.Queued, Duration: spec.Duration, Course: spec.Course,
 	})
 	j.bridge, j.downstream = true, spec.Downstream
 	return &Bridge{j}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -107,6 +108,10 @@ func (c client) do(method, path, body string) response {
 func (c client) get(path string) response        { c.t.Helper(); return c.do("GET", path, "") }
 func (c client) post(path, body string) response { c.t.Helper(); return c.do("POST", path, body) }
 func (c client) delete(path string) response     { c.t.Helper(); return c.do("DELETE", path, "") }
+
+// id is a job's ID as a path has it.
+func id(j interface{ ID() int64 }) string { return strconv.FormatInt(j.ID(), 10) }
+
 func start(t *testing.T, opts ...jobstest.Option) *jobstest.Server {
 	s := jobstest.NewServer(opts...)
 	t.Cleanup(s.Close)
