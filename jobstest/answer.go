@@ -110,6 +110,10 @@ func (a *answer) WriteHeader(status int) {
 	}
 	a.rec.status.Store(int32(status))
 	a.ResponseWriter.WriteHeader(status)
+	if a.encoder != nil {
+		// Short bodies too are sent in chunks, as nginx does.
+		_ = http.NewResponseController(a.ResponseWriter).Flush()
+	}
 	a.started = time.Now()
 	if a.r.Method != http.MethodHead {
 		a.checkLimits()
@@ -156,6 +160,9 @@ type wire struct{ a *answer }
 // Write sends b piece by piece, as far as the faults let it.
 func (w wire) Write(b []byte) (int, error) {
 	a, written := w.a, 0
+	if a.r.Method == http.MethodHead {
+		return len(b), nil
+	}
 	for len(b) > 0 {
 		piece := b
 		for _, limit := range []int64{a.fault.ResetAfter, a.fault.TruncateAfter, a.stallLimit()} {

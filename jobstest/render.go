@@ -310,8 +310,8 @@ func (r *renderer) pipeline(pl *Pipeline) *pipelineJSON {
 		return done
 	}
 	out := &pipelineJSON{ID: pl.id, SHA: pl.spec.SHA, Ref: pl.spec.Ref, Status: pl.status()}
-	out.WebURL = fmt.Sprintf("%s/%s/-/pipelines/%d", r.s.externalURL, pl.p.path, pl.id)
 	if r.newest() {
+		out.WebURL = fmt.Sprintf("%s/%s/-/pipelines/%d", r.s.externalURL, pl.p.path, pl.id)
 		created, updated := stamp(pl.spec.CreatedAt), stamp(pl.updatedAt)
 		out.IID, out.ProjectID, out.Source = pl.iid, pl.p.id, pl.spec.Source
 		out.CreatedAt, out.UpdatedAt = &created, &updated

@@ -53,8 +53,8 @@ var routes = compileRoutes([]*route{
 	{method: "GET", pattern: "/projects/:id/pipelines/:pipeline_id/trigger_jobs", handle: (*call).listBridges, role: NoAccess, jobToken: newest, newest: true},
 
 	{method: "GET", pattern: "/projects/:id/jobs", handle: (*call).listJobs, role: NoAccess, jobToken: newest},
-	{method: "GET", pattern: "/projects/:id/jobs/artifacts/:ref_name/download", handle: (*call).getRefArchive, role: NoAccess, access: publicArtifacts, jobToken: always},
 	{method: "GET", pattern: "/projects/:id/jobs/artifacts/:ref_name/raw/*artifact_path", handle: (*call).getRefFile, role: NoAccess, access: publicArtifacts, jobToken: always},
+	{method: "GET", pattern: "/projects/:id/jobs/artifacts/:ref_name/download", handle: (*call).getRefArchive, role: NoAccess, access: publicArtifacts, jobToken: always},
 	{method: "GET", pattern: "/projects/:id/jobs/:job_id", handle: (*call).getJob, role: NoAccess},
 	{method: "GET", pattern: "/projects/:id/jobs/:job_id/trace", handle: (*call).getTrace, role: NoAccess},
 	{method: "POST", pattern: "/projects/:id/jobs/:job_id/cancel", handle: (*call).cancelJob, role: Developer},
