@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -80,9 +81,11 @@ func (c Client) Format(state fmt.State, _ rune) {
 	if by == "" {
 		by = "anonymous"
 	}
-	if c.base != nil {
-		fmt.Fprintf(state, "gitlabjobs.Client(%s, %s)", c.base.Redacted(), by)
+	if c.base == nil { // the zero Client
+		io.WriteString(state, "gitlabjobs.Client()") //nolint:errcheck // a Formatter can't report it
+		return
 	}
+	fmt.Fprintf(state, "gitlabjobs.Client(%s, %s)", c.base, by)
 }
 
 // A call is one request, before it has a base URL and a credential.
