@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/gitlabjobs/gitlabjobs"
 )
 
 func (c *call) getArchive() (reply, *failure) {
@@ -100,11 +102,11 @@ func (c *call) findJobByRef() (*Job, *failure) {
 		}
 	}
 	for _, pl := range slices.Backward(c.project.pipelines) {
-		if pl.spec.Ref != c.path["ref_name"] || pl.status() != "success" {
+		if pl.spec.Ref != c.path["ref_name"] || pl.status() != gitlabjobs.StatusSuccess {
 			continue
 		}
 		for _, j := range slices.Backward(pl.jobs) {
-			if j.spec.Name == name && !j.bridge && !j.retried && j.status == "success" && j.hasArtifacts(c.now) {
+			if j.spec.Name == name && !j.bridge && !j.retried && j.status == gitlabjobs.StatusSuccess && j.hasArtifacts(c.now) {
 				return j, nil
 			}
 		}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/gitlabjobs/gitlabjobs"
 )
 
 // A Role is what a user may do in a project.
@@ -153,7 +155,7 @@ func (c *call) authenticate() *failure {
 }
 
 func (c *call) acceptsJobToken() bool {
-	return c.route.jobToken == always || c.route.jobToken == newest && c.s.version == Newest
+	return c.route.jobToken == alwaysJobTokens || c.route.jobToken == newerJobTokens && c.s.version == Newest
 }
 
 func (c *call) authenticateJob(t *Token) *failure {
@@ -222,7 +224,7 @@ func (c *call) authorizeJobProject(p *Project) *failure {
 }
 
 func (j *Job) running() bool {
-	return j.status == "running" || j.status == "canceling"
+	return j.status == gitlabjobs.StatusRunning || j.status == gitlabjobs.StatusCanceling
 }
 
 func first(values ...string) string {

@@ -93,9 +93,10 @@ type logContent struct {
 	ends    []int64 // where each piece ends
 	size    int64
 	version int64 // changes with the content
+	changed time.Time
 }
 
-func (l *logContent) append(text string) {
+func (l *logContent) append(text string, at time.Time) {
 	if text == "" {
 		return
 	}
@@ -103,11 +104,12 @@ func (l *logContent) append(text string) {
 	l.pieces = append(l.pieces, text)
 	l.ends = append(l.ends, l.size)
 	l.version++
+	l.changed = at
 }
 
-func (l *logContent) replace(text string) {
-	*l = logContent{version: l.version + 1}
-	l.append(text)
+func (l *logContent) replace(text string, at time.Time) {
+	*l = logContent{version: l.version + 1, changed: at}
+	l.append(text, at)
 }
 
 func (l logContent) String() string { return strings.Join(l.pieces, "") }

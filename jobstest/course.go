@@ -30,9 +30,9 @@ func (j *Job) begin(course []Step, at time.Time) {
 }
 
 func (j *Job) take(step Step, at time.Time) {
-	j.log.append(step.Log)
+	j.log.append(step.Log, at)
 	if step.LogAt != nil {
-		j.log.append(step.LogAt(at))
+		j.log.append(step.LogAt(at), at)
 	}
 	if step.Archive != nil {
 		j.archive = j.newArchive(step.Archive, nil, 0, "")
@@ -160,6 +160,6 @@ func (j *Job) erasable() bool {
 
 func (j *Job) eraseNow(now time.Time) {
 	j.eraseArtifacts()
-	j.log.replace("")
+	j.log.replace("", now)
 	j.gone = now
 }

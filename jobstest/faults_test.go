@@ -197,6 +197,20 @@ func TestStall(t *testing.T) {
 	})
 }
 
+func TestRequestTimes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := jobstest.NewServer(jobstest.WithInMemory())
+		defer s.Close()
+		c := newClient(t, s)
+		c.get("/version")
+		time.Sleep(time.Minute)
+		c.get("/version")
+		requests := s.Requests()
+		assert.Equal(t, time.Minute, requests[1].Time.Sub(requests[0].Time))
+	})
+}
+
 func TestDelay(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -148,7 +148,7 @@ func (pl *Pipeline) addJob(spec JobSpec) *Job {
 	}
 	j := pl.newJob(spec)
 	j.placeInTime(s.clock.Now())
-	j.log.append(spec.Log)
+	j.log.append(spec.Log, s.clock.Now())
 	if spec.Status.Finished() {
 		j.finish(j.finished, spec.Status, spec.FailureReason)
 	} else {
@@ -243,14 +243,14 @@ func (j *Job) Log() string {
 func (j *Job) AppendLog(text string) {
 	j.lock()
 	defer j.unlock()
-	j.log.append(text)
+	j.log.append(text, j.pl.p.s.clock.Now())
 }
 
 // SetLog replaces the job's log.
 func (j *Job) SetLog(text string) {
 	j.lock()
 	defer j.unlock()
-	j.log.replace(text)
+	j.log.replace(text, j.pl.p.s.clock.Now())
 }
 
 // SetStatus gives the job a status, now. The rest of its course is dropped.

@@ -479,6 +479,11 @@ func TestTraceServing(t *testing.T) {
 		assert.Equal(t, "abc", ranged.body)
 		assert.Equal(t, "bytes 10-12/13", ranged.header.Get("Content-Range"))
 		assert.Equal(t, 416, beyond.status)
+		live := w.get(w.path(j, "/trace")).header.Get("ETag")
+		j.SetStatus(gitlabjobs.StatusSuccess)
+		archived := w.get(w.path(j, "/trace")).header
+		assert.NotEqual(t, live, archived.Get("ETag"), "the log has moved to its archive")
+		assert.Equal(t, "Tue, 06 May 2025 07:08:09 GMT", archived.Get("Last-Modified"))
 		assert.Equal(t, "bytes */13", beyond.header.Get("Content-Range"))
 	}
 }

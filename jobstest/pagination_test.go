@@ -62,6 +62,9 @@ func TestOffsetPagination(t *testing.T) {
 	assert.NotContains(t, project.header, "X-Total-Pages")
 	assert.NotContains(t, links(t, project.header.Get("Link")), "last")
 
+	ascending := w.get("/projects/11/jobs?sort=asc&order_by=id").list(t)
+	assert.Less(t, ascending[0]["id"], ascending[1]["id"])
+
 	for query, want := range map[string]string{
 		"page=x": "page is invalid", "per_page=x": "per_page is invalid", "per_page=0": "per_page has a value not allowed",
 	} {

@@ -110,6 +110,13 @@ func (p *Project) Jobs() []*Job {
 	return slices.DeleteFunc(slices.Clone(p.jobs), func(j *Job) bool { return j.bridge })
 }
 
+// Pipelines returns the project's pipelines in the order of their IDs.
+func (p *Project) Pipelines() []*Pipeline {
+	p.s.mu.Lock()
+	defer p.s.mu.Unlock()
+	return slices.Clone(p.pipelines)
+}
+
 func (p *Project) name() string { return path.Base(p.path) }
 
 // findProject finds a project by its present path.

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 const (
@@ -17,6 +18,7 @@ const (
 
 // A Request is a request that the server has got.
 type Request struct {
+	Time      time.Time // when it came, by the clock of the process
 	Method    string
 	Endpoint  string // such as "GET /projects/:id/jobs/:job_id"; "" if there is none at this path
 	RawPath   string // the path as it came, escaped
@@ -75,7 +77,7 @@ func (rec *recorder) add(r *http.Request, origin, endpoint string) *record {
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	query, _ := url.ParseQuery(r.URL.RawQuery)
 	entry := &record{Request: Request{
-		Method: r.Method, Endpoint: endpoint, RawPath: r.URL.EscapedPath(), Query: query, RawQuery: r.URL.RawQuery,
+		Time: time.Now(), Method: r.Method, Endpoint: endpoint, RawPath: r.URL.EscapedPath(), Query: query, RawQuery: r.URL.RawQuery,
 		Header: r.Header.Clone(), Body: body[:min(len(body), maxRecordedBody)], Origin: origin,
 	}}
 	rec.mu.Lock()

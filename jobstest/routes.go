@@ -19,9 +19,9 @@ const (
 type jobTokens int
 
 const (
-	never jobTokens = iota
-	always
-	newest // but not 12.3
+	neverJobTokens  jobTokens = iota
+	alwaysJobTokens           // and so in 12.3
+	newerJobTokens            // but not in 12.3
 )
 
 type route struct {
@@ -35,26 +35,23 @@ type route struct {
 	segments []string
 }
 
-// endpoint is how faults and records name the route.
-func (r *route) endpoint() string { return r.method + " " + r.pattern }
-
 var routes = compileRoutes([]*route{
 	{method: "GET", pattern: "/version", handle: (*call).getVersion, role: NoAccess},
 	{method: "GET", pattern: "/user", handle: (*call).getUser, role: NoAccess},
-	{method: "GET", pattern: "/job", handle: (*call).getCurrentJob, role: NoAccess, jobToken: always, newest: true},
-	{method: "GET", pattern: "/job/allowed_agents", handle: (*call).getAllowedAgents, role: NoAccess, jobToken: always, newest: true},
-	{method: "GET", pattern: "/projects/:id", handle: (*call).getProject, role: NoAccess, jobToken: newest},
+	{method: "GET", pattern: "/job", handle: (*call).getCurrentJob, role: NoAccess, jobToken: alwaysJobTokens, newest: true},
+	{method: "GET", pattern: "/job/allowed_agents", handle: (*call).getAllowedAgents, role: NoAccess, jobToken: alwaysJobTokens, newest: true},
+	{method: "GET", pattern: "/projects/:id", handle: (*call).getProject, role: NoAccess, jobToken: newerJobTokens},
 
-	{method: "GET", pattern: "/projects/:id/pipelines", handle: (*call).listPipelines, role: NoAccess, jobToken: newest},
-	{method: "GET", pattern: "/projects/:id/pipelines/latest", handle: (*call).getLatestPipeline, role: NoAccess, jobToken: newest, newest: true},
-	{method: "GET", pattern: "/projects/:id/pipelines/:pipeline_id", handle: (*call).getPipeline, role: NoAccess, jobToken: newest},
-	{method: "GET", pattern: "/projects/:id/pipelines/:pipeline_id/jobs", handle: (*call).listPipelineJobs, role: NoAccess, jobToken: newest},
-	{method: "GET", pattern: "/projects/:id/pipelines/:pipeline_id/bridges", handle: (*call).listBridges, role: NoAccess, jobToken: newest, newest: true},
-	{method: "GET", pattern: "/projects/:id/pipelines/:pipeline_id/trigger_jobs", handle: (*call).listBridges, role: NoAccess, jobToken: newest, newest: true},
+	{method: "GET", pattern: "/projects/:id/pipelines", handle: (*call).listPipelines, role: NoAccess, jobToken: newerJobTokens},
+	{method: "GET", pattern: "/projects/:id/pipelines/latest", handle: (*call).getLatestPipeline, role: NoAccess, jobToken: newerJobTokens, newest: true},
+	{method: "GET", pattern: "/projects/:id/pipelines/:pipeline_id", handle: (*call).getPipeline, role: NoAccess, jobToken: newerJobTokens},
+	{method: "GET", pattern: "/projects/:id/pipelines/:pipeline_id/jobs", handle: (*call).listPipelineJobs, role: NoAccess, jobToken: newerJobTokens},
+	{method: "GET", pattern: "/projects/:id/pipelines/:pipeline_id/bridges", handle: (*call).listBridges, role: NoAccess, jobToken: newerJobTokens, newest: true},
+	{method: "GET", pattern: "/projects/:id/pipelines/:pipeline_id/trigger_jobs", handle: (*call).listBridges, role: NoAccess, jobToken: newerJobTokens, newest: true},
 
-	{method: "GET", pattern: "/projects/:id/jobs", handle: (*call).listJobs, role: NoAccess, jobToken: newest},
-	{method: "GET", pattern: "/projects/:id/jobs/artifacts/:ref_name/raw/*artifact_path", handle: (*call).getRefFile, role: NoAccess, access: publicArtifacts, jobToken: always},
-	{method: "GET", pattern: "/projects/:id/jobs/artifacts/:ref_name/download", handle: (*call).getRefArchive, role: NoAccess, access: publicArtifacts, jobToken: always},
+	{method: "GET", pattern: "/projects/:id/jobs", handle: (*call).listJobs, role: NoAccess, jobToken: newerJobTokens},
+	{method: "GET", pattern: "/projects/:id/jobs/artifacts/:ref_name/raw/*artifact_path", handle: (*call).getRefFile, role: NoAccess, access: publicArtifacts, jobToken: alwaysJobTokens},
+	{method: "GET", pattern: "/projects/:id/jobs/artifacts/:ref_name/download", handle: (*call).getRefArchive, role: NoAccess, access: publicArtifacts, jobToken: alwaysJobTokens},
 	{method: "GET", pattern: "/projects/:id/jobs/:job_id", handle: (*call).getJob, role: NoAccess},
 	{method: "GET", pattern: "/projects/:id/jobs/:job_id/trace", handle: (*call).getTrace, role: NoAccess},
 	{method: "POST", pattern: "/projects/:id/jobs/:job_id/cancel", handle: (*call).cancelJob, role: Developer},
@@ -62,11 +59,11 @@ var routes = compileRoutes([]*route{
 	{method: "POST", pattern: "/projects/:id/jobs/:job_id/play", handle: (*call).playJob, role: Developer},
 	{method: "POST", pattern: "/projects/:id/jobs/:job_id/erase", handle: (*call).eraseJob, role: Developer},
 
-	{method: "GET", pattern: "/projects/:id/jobs/:job_id/artifacts", handle: (*call).getArchive, role: NoAccess, access: publicArtifacts, jobToken: always},
+	{method: "GET", pattern: "/projects/:id/jobs/:job_id/artifacts", handle: (*call).getArchive, role: NoAccess, access: publicArtifacts, jobToken: alwaysJobTokens},
 	{method: "DELETE", pattern: "/projects/:id/jobs/:job_id/artifacts", handle: (*call).deleteArtifacts, role: Maintainer},
 	{method: "POST", pattern: "/projects/:id/jobs/:job_id/artifacts/keep", handle: (*call).keepArtifacts, role: Developer},
-	{method: "GET", pattern: "/projects/:id/jobs/:job_id/artifacts/tree", handle: (*call).listTree, role: NoAccess, access: publicArtifacts, jobToken: always, newest: true},
-	{method: "GET", pattern: "/projects/:id/jobs/:job_id/artifacts/*artifact_path", handle: (*call).getFile, role: NoAccess, access: publicArtifacts, jobToken: always},
+	{method: "GET", pattern: "/projects/:id/jobs/:job_id/artifacts/tree", handle: (*call).listTree, role: NoAccess, access: publicArtifacts, jobToken: alwaysJobTokens, newest: true},
+	{method: "GET", pattern: "/projects/:id/jobs/:job_id/artifacts/*artifact_path", handle: (*call).getFile, role: NoAccess, access: publicArtifacts, jobToken: alwaysJobTokens},
 	{method: "DELETE", pattern: "/projects/:id/artifacts", handle: (*call).deleteProjectArtifacts, role: Maintainer, newest: true},
 })
 

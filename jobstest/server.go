@@ -10,6 +10,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -60,6 +61,10 @@ const (
 	memStoreHost  = "store.test"
 )
 
+// maxIdleConns is how many connections of parallel requests the server's
+// transport keeps for later ones.
+const maxIdleConns = 64
+
 // defaultOffsetLimit is GitLab's, in rows.
 const defaultOffsetLimit = 50_000
 
@@ -89,9 +94,7 @@ func NewServer(opts ...Option) *Server {
 		s.basePath = "/" + s.basePath
 	}
 	s.signingKey = []byte(rand.Text())
-	s.transport = http.DefaultTransport.(*http.Transport).Clone()
-	s.transport.Proxy = nil
-	s.transport.DialContext = s.DialContext
+	s.transport = &http.Transport{DialContext: s.DialContext, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: maxIdleConns}
 	if s.tls {
 		s.makeCertificate()
 	}
@@ -205,6 +208,13 @@ func (s *Server) Job(id int64) *Job {
 		return j
 	}
 	return nil
+}
+
+// Projects returns the projects in the order in which they were added.
+func (s *Server) Projects() []*Project {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.projects)
 }
 
 func (s *Server) nextID(last *int64) int64 {
