@@ -61,10 +61,6 @@ const (
 	memStoreHost  = "store.test"
 )
 
-// maxIdleConns is how many connections of parallel requests the server's
-// transport keeps for later ones.
-const maxIdleConns = 64
-
 // defaultOffsetLimit is GitLab's, in rows.
 const defaultOffsetLimit = 50_000
 
@@ -179,6 +175,10 @@ func (s *Server) Clock() *Clock { return s.clock }
 func (s *Server) HTTPClient() *http.Client {
 	return &http.Client{Transport: s.transport}
 }
+
+// maxIdleConns is how many connections of parallel requests the server's
+// transport keeps for later ones.
+const maxIdleConns = 64
 
 // DialContext dials the server: it is for the transports of clients that are
 // to reach an in-memory server, which knows its own addresses alone. For
