@@ -121,10 +121,12 @@ func (c *Client) send(ctx context.Context, cl call) (*http.Response, error) {
 	return x.do(req)
 }
 
+var errNilContext = errors.New("gitlabjobs: the context is nil")
+
 // build makes the request of a call, without its credential.
 func (c *Client) build(ctx context.Context, cl *call) (*retryablehttp.Request, error) {
 	if ctx == nil {
-		return nil, errors.New("gitlabjobs: the context is nil")
+		return nil, errNilContext
 	}
 	path, err := cl.endpoint.path(cl.params)
 	if err != nil {

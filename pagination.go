@@ -6,6 +6,7 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -20,6 +21,8 @@ type Page[T any] struct {
 	NextCursor string // for their Cursor; "" where there is none
 	Total      int    // of all items; 0 where the server sends none, as for the jobs of a project
 	TotalPages int    // likewise
+
+	guessed bool // NextPage follows from nothing but this page's being full
 }
 
 // HasNext reports whether there is a page after this one.
@@ -55,7 +58,15 @@ func fetchPage[T any](ctx context.Context, c *Client, cl call, at position) (*Pa
 	if err != nil {
 		return nil, err
 	}
-	page.NextPage, page.NextCursor = nextPage(resp.Header, at, len(page.Items))
+	page.NextPage, page.NextCursor = nextPage(resp.Header, at)
+	// A proxy that strips the headers leaves this much to go by: a full page
+	// may have one behind it.
+	_, sent := resp.Header["X-Next-Page"]
+	stripped := !sent && resp.Header.Get("Link") == "" && at.Pagination != keyset
+	if stripped && at.PerPage > 0 && len(page.Items) >= at.PerPage {
+		page.NextPage, page.guessed = max(at.Page, 1)+1, true
+	}
+	page.Items = slices.DeleteFunc(page.Items, func(item *T) bool { return item == nil }) // JSON null
 	page.Total = headerNumber(resp.Header, "X-Total")
 	page.TotalPages = headerNumber(resp.Header, "X-Total-Pages")
 	return page, nil
@@ -64,7 +75,7 @@ func fetchPage[T any](ctx context.Context, c *Client, cl call, at position) (*Pa
 // nextPage returns what the headers of a page say of the next one: its number,
 // or its cursor. The host of a Link is of no interest: it is the configured
 // one, which may not be the one that was reached.
-func nextPage(header http.Header, at position, items int) (int, string) {
+func nextPage(header http.Header, at position) (page int, cursor string) {
 	link := nextLink(header.Values("Link"))
 	if at.Pagination == keyset {
 		if cursor := link.Get("cursor"); cursor != "" {
@@ -76,13 +87,6 @@ func nextPage(header http.Header, at position, items int) (int, string) {
 	}
 	if number, err := strconv.Atoi(link.Get("page")); err == nil && number > 0 {
 		return number, ""
-	}
-	// A proxy that strips the headers leaves this much to go by: a full page
-	// may have one behind it.
-	_, sent := header["X-Next-Page"]
-	stripped := !sent && header.Get("Link") == "" && at.Pagination != keyset
-	if stripped && at.PerPage > 0 && items >= at.PerPage {
-		return max(at.Page, 1) + 1, ""
 	}
 	return 0, ""
 }
@@ -101,7 +105,7 @@ func nextLink(links []string) url.Values {
 			}
 			params, _, _ := strings.Cut(rest, "<")
 			header = rest[len(params):]
-			if !isNext(params) {
+			if !isNext(strings.TrimRight(params, ", \t")) {
 				continue
 			}
 			if u, err := url.Parse(target); err == nil {
@@ -136,8 +140,8 @@ func headerNumber(header http.Header, name string) int {
 	return n
 }
 
-// errEndlessList says that the server leads from a page back to itself.
-var errEndlessList = errors.New("gitlabjobs: the list has no end: its next page is the same one")
+// errEndlessList says that the server leads back to a page.
+var errEndlessList = errors.New("gitlabjobs: the list has no end: its next page is one that was read before")
 
 // pages is how an iterator gets the page at a position.
 type pages[T any] func(ctx context.Context, at position) (*Page[*T], error)
@@ -147,6 +151,10 @@ type pages[T any] func(ctx context.Context, at position) (*Page[*T], error)
 // between two pages.
 func each[T any, K comparable](ctx context.Context, start position, get pages[T], key func(*T) K) iter.Seq2[*T, error] {
 	return func(yield func(*T, error) bool) {
+		if ctx == nil {
+			yield(nil, errNilContext)
+			return
+		}
 		ctx, cancel := context.WithCancel(ctx)
 		next := fetchAhead(ctx, get, start)
 		defer func() {
@@ -154,6 +162,7 @@ func each[T any, K comparable](ctx context.Context, start position, get pages[T]
 			_, _ = next.wait()
 		}()
 		at := start
+		asked := map[position]struct{}{start: {}}
 		seen := make(map[K]struct{})
 		for {
 			page, err := next.wait()
@@ -166,7 +175,11 @@ func each[T any, K comparable](ctx context.Context, start position, get pages[T]
 				yield(nil, err)
 				return
 			}
-			following, err := at.after(page.NextPage, page.NextCursor)
+			following := at.after(page.NextPage, page.NextCursor)
+			_, endless := asked[following]
+			goesOn := page.HasNext() && !endless
+			asked[following] = struct{}{}
+			known := len(seen)
 			next = nil
 			for i, item := range page.Items {
 				if _, again := seen[key(item)]; !again {
@@ -175,15 +188,15 @@ func each[T any, K comparable](ctx context.Context, start position, get pages[T]
 						return
 					}
 				}
-				if half := (len(page.Items) + 1) / 2; i+1 == half && page.HasNext() && err == nil {
+				if half := (len(page.Items) + 1) / 2; i+1 == half && goesOn {
 					next = fetchAhead(ctx, get, following)
 				}
 			}
 			switch {
-			case err != nil:
-				yield(nil, err)
+			case !page.HasNext() || page.guessed && len(seen) == known:
 				return
-			case !page.HasNext():
+			case endless:
+				yield(nil, errEndlessList)
 				return
 			case next == nil: // an empty page with one behind it
 				next = fetchAhead(ctx, get, following)
@@ -194,21 +207,11 @@ func each[T any, K comparable](ctx context.Context, start position, get pages[T]
 }
 
 // after returns the position of the page behind this one.
-func (p position) after(page int, cursor string) (position, error) {
-	next := p
-	switch {
-	case cursor != "":
-		next.Pagination, next.Cursor, next.Page = keyset, cursor, 0
-	case page > 0:
-		next.Pagination, next.Cursor, next.Page = "", "", page
-		if page <= p.Page {
-			return p, errEndlessList
-		}
+func (p position) after(page int, cursor string) position {
+	if cursor != "" {
+		return position{PerPage: p.PerPage, Pagination: keyset, Cursor: cursor}
 	}
-	if next == p && (page > 0 || cursor != "") {
-		return p, errEndlessList
-	}
-	return next, nil
+	return position{PerPage: p.PerPage, Page: page}
 }
 
 // isKeysetRefusal reports whether the server has keyset pagination for other
