@@ -342,7 +342,8 @@ func parseBaseURL(rawURL string) (*url.URL, error) {
 	if !strings.HasSuffix(root, apiRoot) {
 		root += apiRoot
 	}
-	return url.Parse(u.Scheme + "://" + strings.ToLower(u.Host) + root)
+	base := &url.URL{Scheme: u.Scheme, Host: strings.ToLower(u.Host)}
+	return base.JoinPath(root), nil
 }
 
 // origin returns scheme, host and port of u: https://host and
