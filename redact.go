@@ -74,29 +74,32 @@ func redactText(text, secret string) string {
 	return text
 }
 
-// redactError returns err without what could show a secret: every *url.Error
-// above its cause goes, and an error whose text shows one is replaced by its
-// redacted text, which still matches what err matched.
+// redactError returns err without what could show a secret. A *url.Error at
+// the top gives way to its cause. An error that has one further down, or whose
+// text shows a secret, is replaced by its redacted text, which still matches
+// what err matched.
 func redactError(err error, secret string) error {
 	for {
-		var urlErr *url.Error
-		if !errors.As(err, &urlErr) || urlErr.Err == nil {
+		top, ok := err.(*url.Error) //nolint:errorlint // one further down is hidden below
+		if !ok || top.Err == nil {
 			break
 		}
-		err = urlErr.Err
+		err = top.Err
 	}
-	if text := err.Error(); redactText(text, secret) != text {
-		return &redactedError{redactText(text, secret), err}
+	shown := err.Error()
+	text := redactText(shown, secret)
+	if hidden := new(url.Error); text == shown && !errors.As(err, &hidden) {
+		return err
 	}
-	return err
+	return &redactedError{text, func(target error) bool { return errors.Is(err, target) }}
 }
 
 // A redactedError has the text of an error without its secrets, and matches
 // what that error matches. It doesn't unwrap: what is below prints them.
 type redactedError struct {
-	text string
-	err  error
+	text    string
+	matches func(error) bool
 }
 
 func (e *redactedError) Error() string        { return e.text }
-func (e *redactedError) Is(target error) bool { return errors.Is(e.err, target) }
+func (e *redactedError) Is(target error) bool { return e.matches(target) }
