@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptrace"
 	"slices"
@@ -32,15 +31,16 @@ type attempt struct {
 	left bool // the chain has left the client's origin: credentials stay behind
 
 	refusedRedirect bool
+	connecting      atomic.Bool  // net/http has set out to get this hop a connection
 	conns           atomic.Int32 // connections this hop was given
-	connectFailed   atomic.Bool  // a connection could not be made
 }
 
 // attemptKey is the key of a context's *attempt.
 type attemptKey struct{}
 
 // send sends the request and reads the answer, which it leaves to the caller
-// only where the call streams.
+// only where the call streams. An error may come with the answer, whose header
+// is right though its body isn't.
 func (a *attempt) send(req *http.Request) (*http.Response, error) {
 	x := a.exchange
 	parent := req.Context()
@@ -48,15 +48,14 @@ func (a *attempt) send(req *http.Request) (*http.Response, error) {
 	a.watchdog = newWatchdog(x.client.stallTimeout, cancel)
 	ctx = context.WithValue(ctx, attemptKey{}, a)
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn:          func(httptrace.GotConnInfo) { a.conns.Add(1) },
-		ConnectDone:      func(_, _ string, err error) { a.noteConnect(err) },
-		TLSHandshakeDone: func(_ tls.ConnectionState, err error) { a.noteConnect(err) },
+		GetConn: func(string) { a.connecting.Store(true) },
+		GotConn: func(httptrace.GotConnInfo) { a.conns.Add(1) },
 	})
 	resp, err := x.client.http.Do(req.WithContext(ctx))
 	a.watchdog.stop()
 	if err != nil {
 		x.final = a.refusedRedirect || isUntrusted(err)
-		x.ambiguous = !a.refusedRedirect && !a.unsent(err)
+		x.ambiguous = !a.refusedRedirect && !a.unsent()
 		cancel(nil)
 		return nil, a.explain(parent, ctx, err)
 	}
@@ -69,7 +68,7 @@ func (a *attempt) send(req *http.Request) (*http.Response, error) {
 	body.Close()
 	resp.Body = http.NoBody
 	if err != nil {
-		return nil, err
+		return resp, redactError(err, a.token.Value) // decoders quote what they don't understand
 	}
 	return resp, nil
 }
@@ -85,8 +84,9 @@ func (a *attempt) receive(resp *http.Response) error {
 		}
 	}()
 	if !x.call.succeeded(resp.StatusCode) {
-		// The status says enough where the body breaks off.
-		buffer.ReadFrom(io.LimitReader(resp.Body, maxErrorBody+1)) //nolint:errcheck // see above
+		if _, err := buffer.ReadFrom(io.LimitReader(resp.Body, maxErrorBody+1)); err != nil {
+			buffer.Reset() // the status says enough, and half a text may end within a secret
+		}
 		x.refusal = a.newError(resp, buffer.Bytes())
 		x.ambiguous = isAmbiguous(resp.StatusCode)
 		x.deadLink = a.left && x.call.stream && slices.Contains(deadLinkStatuses, resp.StatusCode)
@@ -119,12 +119,12 @@ func (a *attempt) newError(resp *http.Response, body []byte) *Error {
 		StatusCode: resp.StatusCode,
 		Method:     resp.Request.Method,
 		URL:        redactText(redactURL(resp.Request.URL), a.token.Value),
-		RequestID:  oneLine(resp.Header.Get("X-Request-Id"), maxRequestID),
+		RequestID:  a.requestID(resp),
 	}
 	if e.bodyTooLarge = len(body) > maxErrorBody; e.bodyTooLarge {
 		e.Message = fmt.Sprintf("%s (its body exceeds %d KiB)", http.StatusText(e.StatusCode), maxErrorBody>>10)
 	} else {
-		e.Message = redactText(parseErrorMessage(resp.Header.Get("Content-Type"), body), a.token.Value)
+		e.Message = parseErrorMessage(resp.Header.Get("Content-Type"), body, a.token.Value)
 	}
 	if e.Message == "" {
 		e.Message = http.StatusText(e.StatusCode)
@@ -135,20 +135,15 @@ func (a *attempt) newError(resp *http.Response, body []byte) *Error {
 	return e
 }
 
-// noteConnect remembers that no connection could be made.
-func (a *attempt) noteConnect(err error) {
-	if err != nil {
-		a.connectFailed.Store(true)
-	}
+// requestID returns the ID by which GitLab's logs know the request.
+func (a *attempt) requestID(resp *http.Response) string {
+	return oneLine(redactText(resp.Header.Get("X-Request-Id"), a.token.Value), maxRequestID)
 }
 
-// unsent reports whether it is certain that nothing of the request was written.
-func (a *attempt) unsent(err error) bool {
-	if a.hops > 1 || a.conns.Load() > 0 {
-		return false
-	}
-	var op *net.OpError
-	return a.connectFailed.Load() || errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect")
+// unsent reports whether it is certain that nothing of the request was
+// written: it was waiting for its first connection and never got one.
+func (a *attempt) unsent() bool {
+	return a.hops == 1 && a.connecting.Load() && a.conns.Load() == 0
 }
 
 // explain returns why the attempt failed, without what would show a secret.

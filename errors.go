@@ -152,7 +152,7 @@ func newRequestError(ctx context.Context, method, url string, err error) *reques
 	}
 	e.errs = []error{ctx.Err()}
 	if cause := context.Cause(ctx); !errors.Is(ctx.Err(), cause) {
-		e.errs = append(e.errs, cause)
+		e.errs = append(e.errs, redactError(cause, ""))
 	}
 	return e
 }
@@ -174,8 +174,9 @@ const (
 )
 
 // parseErrorMessage returns the message of an error's body in one line,
-// whatever the body's shape, or "" where it has none for people to read.
-func parseErrorMessage(contentType string, body []byte) string {
+// whatever the body's shape, or "" where it has none for people to read. The
+// secret is cut out before the message is cut to its length.
+func parseErrorMessage(contentType string, body []byte, secret string) string {
 	body = bytes.TrimSpace(bytes.ToValidUTF8(body, []byte("\uFFFD")))
 	if len(body) == 0 {
 		return ""
@@ -192,7 +193,7 @@ func parseErrorMessage(contentType string, body []byte) string {
 	case !isHTML(contentType, body):
 		message = string(body)
 	}
-	return oneLine(message, maxErrorMessage)
+	return oneLine(redactText(message, secret), maxErrorMessage)
 }
 
 // flattenError turns the value under a JSON error's root, whose shape differs
@@ -223,7 +224,9 @@ func flattenValue(value any) string {
 	case []any:
 		var parts []string
 		for _, item := range v {
-			parts = append(parts, flattenValue(item))
+			if text := flattenValue(item); text != "" {
+				parts = append(parts, text)
+			}
 		}
 		return strings.Join(parts, ", ")
 	case map[string]any:
@@ -250,7 +253,10 @@ func parseXMLError(body []byte) string {
 	}
 	element := func(name string) string {
 		_, rest, _ := bytes.Cut(body, []byte("<"+name+">"))
-		text, _, _ := bytes.Cut(rest, []byte("</"+name+">"))
+		text, _, closed := bytes.Cut(rest, []byte("<"))
+		if !closed {
+			return ""
+		}
 		return xmlEntities.Replace(string(text))
 	}
 	return strings.Trim(element("Code")+": "+element("Message"), ": ")

@@ -36,7 +36,7 @@ type gate struct {
 
 	mu      sync.Mutex
 	until   time.Time // closed until then
-	refusal *Error    // the answer that closed it; nil after a success that used the limit up
+	refusal *Error    // the answer that closed it; nil where another one used the limit up
 }
 
 // observe closes the gate where the answer asks for it, and returns the wait
@@ -50,7 +50,7 @@ func (g *gate) observe(resp *http.Response, refusal *Error) time.Duration {
 	defer g.mu.Unlock()
 	if until := time.Now().Add(wait); until.After(g.until) {
 		g.until, g.refusal = until, nil
-		if refusal != nil {
+		if refusal != nil && refusesForNow(resp.StatusCode) {
 			clone := *refusal // the caller gets the other
 			g.refusal = &clone
 		}
@@ -59,28 +59,27 @@ func (g *gate) observe(resp *http.Response, refusal *Error) time.Duration {
 }
 
 // pass waits until the gate is open and the limiter lets a request through,
-// and returns how long that took. It fails at once where the wait would be
-// longer than allowed.
-func (g *gate) pass(ctx context.Context) (time.Duration, error) {
-	var waited time.Duration
+// and returns how long that took. Where the wait would be longer than allowed
+// it returns at once, and the refusal that the request would have met.
+func (g *gate) pass(ctx context.Context) (waited time.Duration, refusal *Error, err error) {
 	for {
 		wait, refusal := g.closed()
 		if wait <= 0 {
 			break
 		}
 		if wait > g.longest || outlasts(ctx, wait) {
-			return waited, refusal
+			return waited, refusal, nil
 		}
 		if err := sleep(ctx, wait); err != nil {
-			return waited, err
+			return waited, nil, err
 		}
 		waited += wait
 	}
 	if g.limiter == nil {
-		return waited, nil
+		return waited, nil, nil
 	}
 	wait, err := g.limiter.wait(ctx)
-	return waited + wait, err
+	return waited + wait, nil, err
 }
 
 // closed returns how long the gate stays closed, and the error of a request
@@ -106,6 +105,11 @@ func (g *gate) closed() (time.Duration, *Error) {
 	return wait, refusal
 }
 
+// refusesForNow reports whether a status says to come again later.
+func refusesForNow(status int) bool {
+	return status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable
+}
+
 // serverWait returns how long the server asks to wait after this answer.
 func serverWait(resp *http.Response) time.Duration {
 	header := resp.Header
@@ -113,8 +117,7 @@ func serverWait(resp *http.Response) time.Duration {
 	if date, err := http.ParseTime(header.Get("Date")); err == nil {
 		now = date // the server's clock, by which its dates are meant
 	}
-	refused := resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusServiceUnavailable
-	if refused {
+	if refusesForNow(resp.StatusCode) {
 		if wait, ok := parseRetryAfter(header.Get(headerRetryAfter), now); ok {
 			return wait
 		}
@@ -201,14 +204,17 @@ func (l *limiter) wait(ctx context.Context) (time.Duration, error) {
 		return 0, fmt.Errorf("the rate limit's wait of %v would outlast the deadline: %w", wait, context.DeadlineExceeded)
 	}
 	l.full = l.full.Add(l.interval)
+	mine := l.full
 	l.mu.Unlock()
 	if wait <= 0 {
 		return 0, nil
 	}
 	err := sleep(ctx, wait)
-	if err != nil { // the place is free for another
+	if err != nil {
 		l.mu.Lock()
-		l.full = l.full.Add(-l.interval)
+		if l.full.Equal(mine) { // the place is free for another, unless it lies among others
+			l.full = l.full.Add(-l.interval)
+		}
 		l.mu.Unlock()
 	}
 	return wait, err

@@ -22,7 +22,7 @@ type Attempt struct {
 }
 
 // report tells observer and logger of the attempt that has just ended.
-func (x *exchange) report(req *http.Request, resp *http.Response, took time.Duration) {
+func (x *exchange) report(a *attempt, req *http.Request, resp *http.Response, took time.Duration) {
 	observer, logger := x.client.observer, x.client.logger
 	if observer == nil && logger == nil {
 		return
@@ -38,7 +38,7 @@ func (x *exchange) report(req *http.Request, resp *http.Response, took time.Dura
 	}
 	if resp != nil {
 		event.StatusCode = resp.StatusCode
-		event.RequestID = oneLine(resp.Header.Get("X-Request-Id"), maxRequestID)
+		event.RequestID = a.requestID(resp)
 		event.RateLimit = parseRateLimit(resp.Header)
 	}
 	if observer != nil {

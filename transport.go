@@ -2,7 +2,6 @@ package gitlabjobs
 
 import (
 	"context"
-	"errors"
 	"math"
 	"math/rand/v2"
 	"net"
@@ -38,6 +37,9 @@ func newTransport() http.RoundTripper {
 		IdleConnTimeout:       90 * time.Second,
 		TLSHandshakeTimeout:   15 * time.Second,
 		ExpectContinueTimeout: time.Second,
+		// A connection that has died without a word must not be given to one
+		// request after the other.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
 	}
 }
 
@@ -71,6 +73,7 @@ type exchange struct {
 
 	failure   error         // why the attempt got no complete answer
 	refusal   *Error        // what its answer was, if not a success
+	foreign   bool          // that answer came from another origin than the client's
 	asked     time.Duration // how long the server asks to wait
 	final     bool          // another attempt would not help
 	deadLink  bool          // an object store has refused its signed link; GitLab gives a new one
@@ -94,22 +97,17 @@ func (x *exchange) do(req *retryablehttp.Request) (*http.Response, error) {
 		return nil, x.fail(ctx, req.URL, nil)
 	case x.failure != nil:
 		return nil, x.fail(ctx, req.URL, x.failure)
-	case err != nil: // refused before the first attempt
-		return nil, x.fail(ctx, req.URL, err)
 	case x.refusal != nil:
 		x.refusal.outcomeUnknown = x.ambiguous && x.call.endpoint.class == once
 		return nil, x.refusal
+	case err != nil: // refused before the first attempt
+		return nil, x.fail(ctx, req.URL, err)
 	}
 	return resp, nil
 }
 
 // fail returns the error of a call that got no complete answer.
 func (x *exchange) fail(ctx context.Context, target *url.URL, err error) error {
-	var refusal *Error
-	if errors.As(err, &refusal) { // the gate's
-		refusal.Method, refusal.URL = x.call.endpoint.method, redactURL(target)
-		return refusal
-	}
 	failed := newRequestError(ctx, x.call.endpoint.method, redactURL(target), err)
 	if x.ambiguous && x.call.endpoint.class == once {
 		failed.errs = append(failed.errs, ErrOutcomeUnknown)
@@ -145,14 +143,17 @@ func (x *exchange) checkRetry(ctx context.Context, _ *http.Response, _ error) (b
 // rotatedToken reports whether a 401 may come from a token that has been
 // replaced since it was asked for.
 func (x *exchange) rotatedToken() bool {
-	return x.refusal != nil && x.refusal.StatusCode == http.StatusUnauthorized &&
+	return x.refusal != nil && x.refusal.StatusCode == http.StatusUnauthorized && !x.foreign &&
 		x.client.credential.rotates && !x.reasked && x.call.endpoint.class != once
 }
 
 func (x *exchange) retryable() bool {
 	class := x.call.endpoint.class
+	if x.final {
+		return false
+	}
 	if x.failure != nil {
-		return !x.final && (class != once || !x.ambiguous)
+		return class != once || !x.ambiguous
 	}
 	if class == once {
 		return x.refusal.StatusCode == http.StatusTooManyRequests
@@ -178,20 +179,26 @@ func (x *exchange) backoff(_, _ time.Duration, _ int, _ *http.Response) time.Dur
 func (p RetryPolicy) backoff(failures int) time.Duration {
 	bound := p.MinWait
 	for range failures - 1 {
-		if bound *= 2; bound >= p.MaxWait {
+		if bound > p.MaxWait/2 {
 			bound = p.MaxWait
 			break
 		}
+		bound *= 2
 	}
-	return rand.N(bound + 1)
+	return rand.N(bound)
 }
 
 // RoundTrip performs one attempt.
 func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	x.failure, x.refusal, x.asked = nil, nil, 0
-	x.waiting, x.final, x.deadLink, x.ambiguous = false, false, false, false
-	waited, err := x.client.gate.pass(req.Context())
+	x.waiting, x.final, x.foreign, x.deadLink, x.ambiguous = false, false, false, false, false
+	waited, refusal, err := x.client.gate.pass(req.Context())
 	x.waited += waited
+	if refusal != nil {
+		refusal.Method, refusal.URL = req.Method, redactURL(req.URL)
+		x.refusal, x.final = refusal, true
+		return nil, refusal
+	}
 	if err != nil {
 		return nil, x.stop(err)
 	}
@@ -207,8 +214,11 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	if resp != nil {
 		x.observe(a, resp)
 	}
-	x.report(req, resp, time.Since(start))
-	return resp, err
+	x.report(a, req, resp, time.Since(start))
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
 }
 
 // stop ends the call before the attempt was sent.
@@ -220,6 +230,7 @@ func (x *exchange) stop(err error) error {
 // observe takes from an answer what it says of waiting. Only the client's own
 // origin can close the gate; others are heard for this call alone.
 func (x *exchange) observe(a *attempt, resp *http.Response) {
+	x.foreign = a.left
 	if a.left {
 		x.asked = serverWait(resp)
 	} else {
