@@ -86,11 +86,7 @@ func (s *JobsService) DownloadArtifacts(ctx context.Context, project ProjectID, 
 	if err != nil {
 		return nil, err
 	}
-	kind := archiveContent
-	if o.FileType != "" {
-		kind = reportContent
-	}
-	return s.client.download(ctx, cl, kind, w, opts)
+	return s.client.download(ctx, cl, archiveKind(o.FileType), w, opts)
 }
 
 // DownloadArtifactFile streams one file of an archive to w; the server takes

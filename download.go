@@ -6,13 +6,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"mime"
 	"net/http"
 	"path"
+	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -45,8 +44,7 @@ type Download struct {
 
 const (
 	progressInterval = 100 * time.Millisecond
-	copyBufferSize   = 128 << 10 // bytes
-	copyBuffers      = 3         // one is read and written, one hashed, one waits
+	maxFilename      = 255 // bytes
 )
 
 // A contentKind is what a download expects.
@@ -58,6 +56,15 @@ const (
 	fileContent                       // one file of an archive, of any type
 	logContent                        // the log of a job
 )
+
+// archiveKind returns what a download of a job's archive, or of a report
+// artifact in its place, expects.
+func archiveKind(fileType string) contentKind {
+	if fileType != "" {
+		return reportContent
+	}
+	return archiveContent
+}
 
 func (o *DownloadOptions) validate() error {
 	if o.MaxBytes < 0 {
@@ -83,47 +90,68 @@ func (c *Client) download(ctx context.Context, cl call, kind contentKind, w io.W
 		return nil, err
 	}
 	defer s.Close()
-	t := &transfer{stream: s, kind: kind, digester: newDigester(), w: w, limit: o.MaxBytes, progress: newMeter(o.Progress)}
+	t := newTransfer(s, kind, o)
 	defer t.digester.close()
-	s.digest = t.digester.sum
-	err = t.run()
-	return t.end(o.SHA256, err)
+	return t.end(t.run(s, w))
 }
 
-// A transfer copies a stream to a writer, and hashes it on the way.
+// A source is what a transfer reads: a stream, or ranges that come side by side.
+type source interface {
+	io.Reader
+	state() sourceState
+}
+
+type sourceState struct {
+	total     int64 // of the whole content; -1 where unknown
+	resumes   int
+	validator string // of the content; "" where it has none
+}
+
+// A transfer copies content to a writer, and hashes it on the way.
 type transfer struct {
 	stream   *stream
 	kind     contentKind
 	digester *digester
-	w        io.Writer
 	written  int64
-	limit    int64 // 0: none
+	limit    int64  // 0: none
+	expected string // the digest to be had, in hex; "" for any
 	progress *meter
+	// checkpoint, unless nil, is called as the copy goes on.
+	checkpoint func(sourceState) error
 }
 
-func (t *transfer) run() error {
+func newTransfer(s *stream, kind contentKind, o DownloadOptions) *transfer {
+	t := &transfer{
+		stream: s, kind: kind, digester: newDigester(),
+		limit: o.MaxBytes, expected: strings.ToLower(o.SHA256), progress: newMeter(o.Progress),
+	}
+	s.digest = t.digester.sum
+	return t
+}
+
+// run copies what a source still has to w.
+func (t *transfer) run(from source, w io.Writer) error {
 	for {
 		buffer := t.digester.buffer()
-		n, err := t.stream.Read(buffer)
-		if err == io.EOF { //nolint:errorlint // a Reader returns io.EOF itself
-			return nil
-		}
+		n, err := from.Read(buffer)
+		state := from.state()
 		if err != nil {
+			t.digester.giveBack(buffer)
+			if err == io.EOF {
+				return t.checkSize(max(t.written, state.total))
+			}
+			return err
+		}
+		if err := t.check(buffer[:n], state); err != nil {
+			t.digester.giveBack(buffer)
 			return err
 		}
 		chunk := buffer[:n]
-		if t.written == 0 && t.kind == archiveContent && isHTML("", chunk) {
-			return t.stream.fail(errHTML)
+		exceeded := t.checkSize(t.written + int64(n))
+		if exceeded != nil {
+			chunk = chunk[:max(t.limit-t.written, 0)]
 		}
-		var exceeded error
-		if t.limit > 0 && max(t.stream.total, t.stream.offset) > t.limit {
-			exceeded = t.stream.fail(fmt.Errorf("%w: it exceeds MaxBytes, %d", ErrTooLarge, t.limit))
-			if t.stream.total > t.limit {
-				return exceeded // known before its bytes came
-			}
-			chunk = chunk[:t.limit-t.written]
-		}
-		n, err = t.w.Write(chunk)
+		n, err = w.Write(chunk)
 		if err == nil && n != len(chunk) {
 			err = io.ErrShortWrite
 		}
@@ -136,13 +164,37 @@ func (t *transfer) run() error {
 		if exceeded != nil {
 			return exceeded
 		}
-		t.progress.report(t.state)
+		t.progress.report(func() Progress { return t.progressOf(state) })
+		if t.checkpoint != nil {
+			if err := t.checkpoint(state); err != nil {
+				return err
+			}
+		}
 	}
 }
 
-// end describes and verifies what was copied.
-func (t *transfer) end(expected string, err error) (*Download, error) {
+// check refuses content for what is known of it before it is written.
+func (t *transfer) check(chunk []byte, state sourceState) error {
+	if t.written == 0 && t.kind == archiveContent && isHTML("", chunk) {
+		return t.stream.fail(errHTML)
+	}
+	return t.checkSize(state.total)
+}
+
+func (t *transfer) checkSize(size int64) error {
+	if t.limit == 0 || size <= t.limit {
+		return nil
+	}
+	return t.stream.fail(fmt.Errorf("%w: it exceeds MaxBytes, %d", ErrTooLarge, t.limit))
+}
+
+// end describes and verifies what was copied. There is nothing to describe
+// before the first request.
+func (t *transfer) end(err error) (*Download, error) {
 	s := t.stream
+	if err != nil && s.budget.attempts == 0 {
+		return nil, err
+	}
 	d := &Download{
 		Size:        t.written,
 		Filename:    filenameOf(s.header.Get("Content-Disposition")),
@@ -152,20 +204,25 @@ func (t *transfer) end(expected string, err error) (*Download, error) {
 		Resumes:     s.resumes,
 	}
 	if err == nil {
-		err = t.verify(d, expected)
+		err = t.verify(d)
 	}
-	t.progress.end(t.state)
+	t.progress.end(func() Progress { return t.progressOf(s.state()) })
 	return d, err
+}
+
+// progressOf returns the progress made; the meter adds the time.
+func (t *transfer) progressOf(state sourceState) Progress {
+	return Progress{Written: t.written, Total: state.total, Resumes: state.resumes}
 }
 
 // verify compares the digest of what was copied with the one that the caller
 // expects, and with the one that GitLab states.
-func (t *transfer) verify(d *Download, expected string) error {
+func (t *transfer) verify(d *Download) error {
 	stated := ""
 	if t.kind == archiveContent && !t.stream.foreign && !t.stream.encoded {
 		stated = digestOfETag(d.ETag)
 	}
-	for _, want := range []string{strings.ToLower(expected), stated} {
+	for _, want := range []string{t.expected, stated} {
 		if want == "" {
 			continue
 		}
@@ -176,11 +233,6 @@ func (t *transfer) verify(d *Download, expected string) error {
 		d.Verified = true
 	}
 	return nil
-}
-
-// state returns the progress made; the meter adds the time.
-func (t *transfer) state() Progress {
-	return Progress{Written: t.written, Total: t.stream.total, Resumes: t.stream.resumes}
 }
 
 var errHTML = fmt.Errorf("%w: an HTML page (a login wall?)", ErrUnexpectedContent)
@@ -214,7 +266,8 @@ func digestOfETag(etag string) string {
 	return strings.ToLower(digest)
 }
 
-// filenameOf returns the name in a Content-Disposition, without any path.
+// filenameOf returns the name in a Content-Disposition, without any path, or ""
+// where it can't be that of a file here.
 func filenameOf(disposition string) string {
 	_, params, err := mime.ParseMediaType(disposition)
 	if err != nil {
@@ -222,14 +275,12 @@ func filenameOf(disposition string) string {
 	}
 	name := params["filename"]
 	name = name[strings.LastIndexAny(name, `/\`)+1:]
-	name = oneLine(name, maxFilename)
-	if name == "." || name == ".." {
+	name = oneLine(name, maxFilename-len("..."))
+	if name == "." || !filepath.IsLocal(name) {
 		return ""
 	}
 	return name
 }
-
-const maxFilename = 255 // bytes
 
 // A meter calls a progress function, and not too often.
 type meter struct {
@@ -254,74 +305,3 @@ func (m *meter) end(state func() Progress) {
 	progress.Elapsed = m.last.Sub(m.start)
 	m.call(progress)
 }
-
-// A digester lends the buffers of a copy, and computes the SHA-256 of what was
-// in them: in the background once it is worth it, so that hashing doesn't slow
-// the copy down.
-type digester struct {
-	state   hash.Hash
-	hashed  int64
-	made    int
-	free    chan []byte
-	work    chan []byte    // nil while all is hashed in the foreground
-	pending sync.WaitGroup // chunks in work
-	running sync.WaitGroup
-}
-
-func newDigester() *digester {
-	return &digester{state: sha256.New(), free: make(chan []byte, copyBuffers)}
-}
-
-// buffer returns a buffer that is free. It belongs to the caller until hash.
-func (d *digester) buffer() []byte {
-	select {
-	case buffer := <-d.free:
-		return buffer
-	default:
-	}
-	if d.made == copyBuffers {
-		return <-d.free
-	}
-	d.made++
-	return copyBufferPool.Get().(*[copyBufferSize]byte)[:]
-}
-
-// hash adds the first n bytes of a buffer and takes the buffer back.
-func (d *digester) hash(buffer []byte, n int) {
-	d.hashed += int64(n)
-	if d.work == nil && d.hashed <= copyBufferSize {
-		d.state.Write(buffer[:n])
-		d.free <- buffer
-		return
-	}
-	if d.work == nil {
-		d.work = make(chan []byte, copyBuffers)
-		d.running.Go(func() {
-			for chunk := range d.work {
-				d.state.Write(chunk)
-				d.free <- chunk[:cap(chunk)]
-				d.pending.Done()
-			}
-		})
-	}
-	d.pending.Add(1)
-	d.work <- buffer[:n]
-}
-
-// sum returns the digest of all that was hashed so far.
-func (d *digester) sum() []byte {
-	d.pending.Wait()
-	return d.state.Sum(nil)
-}
-
-func (d *digester) close() {
-	if d.work != nil {
-		close(d.work)
-		d.running.Wait()
-	}
-	for len(d.free) > 0 {
-		copyBufferPool.Put((*[copyBufferSize]byte)(<-d.free))
-	}
-}
-
-var copyBufferPool = sync.Pool{New: func() any { return new([copyBufferSize]byte) }}

@@ -31,16 +31,19 @@ type stream struct {
 	total  int64 // of the whole content; -1 where unknown
 
 	validator string // of the content, for If-Range; "" where it has none
-	noRanges  bool   // a range was asked for and not got
+	noRanges  bool   // a wrong range was got, so none is asked for
 	pinned    bool   // only ranges of the content with this validator will do
 	// digest returns the SHA-256 of what was read before offset. It isn't
 	// asked of a pinned stream.
 	digest func() []byte
+	// discard, unless nil, drops what an earlier download has left before
+	// offset where the content is no longer the same. It is asked at most once.
+	discard func() error
 
 	body    io.ReadCloser
 	broken  error       // why the last connection is of no more use
 	header  http.Header // of the newest answer
-	foreign bool        // that answer came from another origin than GitLab's
+	foreign bool        // some of what it says is from another origin than GitLab's
 	encoded bool        // that answer was encoded, and is decoded here
 	resumes int
 }
@@ -63,6 +66,14 @@ func newStream(ctx context.Context, c *Client, cl call, accept func(*http.Respon
 		ctx: ctx, client: c, call: cl, accept: accept, url: redactURL(req.URL),
 		budget: c.newBudget(), end: -1, total: -1,
 	}, nil
+}
+
+// start gets the first answer, unless there is one.
+func (s *stream) start() error {
+	if s.body != nil {
+		return nil
+	}
+	return s.open()
 }
 
 // Read reads on, over as many connections as it takes. It returns io.EOF only
@@ -100,17 +111,20 @@ func (s *stream) Read(p []byte) (int, error) {
 	}
 }
 
-// Close closes the connection, or gives it back where all of it has been read.
+// Close closes the connection, unless all of its answer has been read. It
+// doesn't wait for more.
 func (s *stream) Close() error {
 	if s.body == nil {
 		return nil
 	}
 	body := s.body
 	s.body = nil
-	if s.complete() {
-		body.Read(make([]byte, 1)) //nolint:errcheck // meets the end, which frees the connection
-	}
 	return body.Close()
+}
+
+// state returns what is known of the content and the way to it.
+func (s *stream) state() sourceState {
+	return sourceState{total: s.total, resumes: s.resumes, validator: s.validator}
 }
 
 // complete reports whether all has been read.
@@ -188,6 +202,8 @@ func (s *stream) ask() error {
 		return s.atEnd(resp)
 	case resp.StatusCode == http.StatusPartialContent:
 		return s.abandon(fmt.Errorf("%w: a range that was not asked for", ErrUnexpectedContent))
+	case s.pinned && validatorOf(resp.Header) != s.validator:
+		return s.abandon(fmt.Errorf("%w while ranges of it were read", ErrContentChanged))
 	case s.pinned:
 		return s.abandon(errRangeRefused)
 	}
@@ -198,12 +214,13 @@ func (s *stream) ask() error {
 func (s *stream) goOn(resp *http.Response) error {
 	start, total, ok := parseContentRange(resp.Header.Get("Content-Range"))
 	if !ok || start != s.offset || s.total >= 0 && total >= 0 && total != s.total ||
-		resp.Header.Get("Content-Encoding") != "" || !sameContent(s.validator, resp.Header) {
+		resp.Header.Get("Content-Encoding") != "" || !s.sameContent(resp.Header) {
 		return s.refuseRange()
 	}
 	if total >= 0 {
 		s.total = total
 	}
+	s.discard = nil
 	s.note(resp)
 	return nil
 }
@@ -211,8 +228,8 @@ func (s *stream) goOn(resp *http.Response) error {
 // atEnd takes a 416: the end, where the content is as long as what was read.
 func (s *stream) atEnd(resp *http.Response) error {
 	_, total, ok := parseContentRange(resp.Header.Get("Content-Range"))
-	if ok && total == s.offset && (s.total < 0 || s.total == total) {
-		s.total = total
+	if ok && total == s.offset && (s.total < 0 || s.total == total) && s.sameContent(resp.Header) {
+		s.total, s.discard = total, nil
 		return nil
 	}
 	return s.refuseRange()
@@ -237,11 +254,14 @@ func (s *stream) startOver(resp *http.Response) error {
 	encoding := strings.ToLower(resp.Header.Get("Content-Encoding"))
 	s.encoded = resp.Uncompressed
 	total := resp.ContentLength
-	switch encoding {
-	case "", "identity":
-	case "gzip", "x-gzip":
+	switch {
+	case encoding == "" || encoding == "identity" || total == 0:
+	case encoding == "gzip" || encoding == "x-gzip":
 		s.encoded, total = true, -1
 		body, err := gzip.NewReader(resp.Body)
+		if err == io.EOF { //nolint:errorlint // NewReader returns io.EOF itself
+			err = io.ErrUnexpectedEOF
+		}
 		if err != nil {
 			s.breakOff(err)
 			return nil
@@ -250,6 +270,14 @@ func (s *stream) startOver(resp *http.Response) error {
 	default:
 		return s.abandon(fmt.Errorf("%w: encoded as %q", ErrUnexpectedContent, oneLine(encoding, 32)))
 	}
+	if s.offset > 0 && s.discard != nil {
+		if err := s.discard(); err != nil {
+			s.breakOff(err)
+			return err
+		}
+		s.offset = 0
+	}
+	s.discard = nil
 	if s.offset > 0 {
 		if total >= 0 && total < s.offset {
 			return s.abandon(fmt.Errorf("%w: it is shorter than what was read of it", ErrContentChanged))
@@ -259,10 +287,14 @@ func (s *stream) startOver(resp *http.Response) error {
 		}
 	}
 	s.total = total
-	s.validator, s.noRanges = "", s.encoded
+	validator := ""
 	if !s.encoded {
-		s.validator = validatorOf(resp.Header)
+		validator = validatorOf(resp.Header)
 	}
+	if validator != s.validator {
+		s.noRanges = false // those refused were of another content
+	}
+	s.validator, s.header = validator, nil
 	s.note(resp)
 	return nil
 }
@@ -282,10 +314,32 @@ func (s *stream) compare() error {
 	return nil
 }
 
-// note remembers what an answer says of the content.
+// sameContent reports whether an answer is of the content that was read so
+// far, by its validator and by the ETag, even a weak one. Answers needn't
+// repeat them.
+func (s *stream) sameContent(header http.Header) bool {
+	known := s.header.Get("ETag")
+	if strings.HasPrefix(s.validator, `"`) {
+		known = s.validator
+	} else if modified := header.Get("Last-Modified"); modified != "" && modified != s.validator {
+		return false
+	}
+	etag := header.Get("ETag")
+	return etag == "" || known == "" || etag == known
+}
+
+// note remembers what an answer says of the content. The answer to a range
+// needn't say again what an earlier one has said.
 func (s *stream) note(resp *http.Response) {
+	earlier := s.header
 	s.header = resp.Header
-	s.foreign = origin(resp.Request.URL) != s.client.origin
+	for _, name := range []string{"Content-Disposition", "Content-Type", "ETag"} {
+		if s.header.Get(name) == "" && earlier.Get(name) != "" {
+			s.header.Set(name, earlier.Get(name))
+		}
+	}
+	foreign := origin(resp.Request.URL) != s.client.origin
+	s.foreign = foreign || earlier != nil && s.foreign
 }
 
 // breakOff gives the answer up; another may be better.
@@ -303,63 +357,6 @@ func (s *stream) abandon(err error) error {
 // fail returns the error that ends the download.
 func (s *stream) fail(err error) error {
 	return newRequestError(s.ctx, s.call.endpoint.method, s.url, err)
-}
-
-// validatorOf returns what If-Range can name a content by: a strong ETag, else
-// the time of its last change.
-func validatorOf(header http.Header) string {
-	if etag := header.Get("ETag"); strings.HasPrefix(etag, `"`) {
-		return etag
-	}
-	if modified := header.Get("Last-Modified"); modified != "" {
-		if _, err := http.ParseTime(modified); err == nil {
-			return modified
-		}
-	}
-	return ""
-}
-
-// sameContent reports whether an answer is of the content with this validator.
-// Answers needn't repeat it.
-func sameContent(validator string, header http.Header) bool {
-	name := "Last-Modified"
-	if strings.HasPrefix(validator, `"`) {
-		name = "ETag"
-	}
-	value := header.Get(name)
-	return value == "" || value == validator
-}
-
-// parseContentRange reads "bytes 0-99/1234", where the total may be "*", and
-// "bytes */1234", whose start is -1.
-func parseContentRange(value string) (start, total int64, ok bool) {
-	rest, ok := strings.CutPrefix(strings.TrimSpace(value), "bytes ")
-	if !ok {
-		return 0, 0, false
-	}
-	span, size, ok := strings.Cut(rest, "/")
-	if !ok {
-		return 0, 0, false
-	}
-	number := func(text string) int64 {
-		n, err := strconv.ParseUint(strings.TrimSpace(text), 10, 63)
-		if err != nil {
-			ok = false
-		}
-		return int64(n)
-	}
-	start, total = -1, -1
-	if strings.TrimSpace(size) != "*" {
-		total = number(size)
-	}
-	if strings.TrimSpace(span) != "*" {
-		first, last, found := strings.Cut(span, "-")
-		start = number(first)
-		if end := number(last); !found || end < start || total >= 0 && end >= total {
-			ok = false
-		}
-	}
-	return start, total, ok && (start >= 0 || total >= 0)
 }
 
 // A decodedBody is the content of an encoded body.

@@ -45,7 +45,17 @@ func newTransport() http.RoundTripper {
 
 // A budget counts the attempts of a call, or of a download with all its
 // resumes, and the failures in a row that it may still survive.
-type budget struct{ left, used, attempts int }
+type budget struct {
+	left, used, attempts int
+	shared               *sharedBudget // nil: the call is alone
+}
+
+// A sharedBudget bounds the failures in a row of calls that go on side by
+// side, so that together they try no more often than one.
+type sharedBudget struct {
+	mu sync.Mutex
+	budget
+}
 
 func (c *Client) newBudget() *budget { return &budget{left: c.retry.MaxRetries} }
 
@@ -53,11 +63,24 @@ func (c *Client) newBudget() *budget { return &budget{left: c.retry.MaxRetries} 
 func (b *budget) take(n int) bool {
 	b.left -= n
 	b.used += n
-	return b.left >= 0
+	enough := b.left >= 0
+	if b.shared != nil {
+		b.shared.mu.Lock()
+		defer b.shared.mu.Unlock()
+		enough = b.shared.take(n) && enough
+	}
+	return enough
 }
 
 // renew starts the budget anew after progress.
-func (b *budget) renew() { b.left, b.used = b.left+b.used, 0 }
+func (b *budget) renew() {
+	b.left, b.used = b.left+b.used, 0
+	if b.shared != nil {
+		b.shared.mu.Lock()
+		defer b.shared.mu.Unlock()
+		b.shared.renew()
+	}
+}
 
 // An exchange is one call under way. It is the transport that go-retryablehttp
 // drives, each of whose round trips is one attempt with all its redirects, and
