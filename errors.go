@@ -140,6 +140,7 @@ func (e *Error) says(words string) bool {
 type requestError struct {
 	method, url string
 	errs        []error // the first one is the text, the others are why
+	transient   bool    // a later request may do better
 }
 
 // newRequestError returns the error of a request that err has ended, or its

@@ -58,18 +58,28 @@ func fetchPage[T any](ctx context.Context, c *Client, cl call, at position) (*Pa
 	if err != nil {
 		return nil, err
 	}
-	page.NextPage, page.NextCursor = nextPage(resp.Header, at)
+	page.Items = withoutNull(page.Items)
+	page.describe(resp.Header, at)
+	return page, nil
+}
+
+// withoutNull leaves out the items that were null in the JSON.
+func withoutNull[T any](items []*T) []*T {
+	return slices.DeleteFunc(items, func(item *T) bool { return item == nil })
+}
+
+// describe takes from the headers of a page what they say of the list.
+func (p *Page[T]) describe(header http.Header, at position) {
+	p.NextPage, p.NextCursor = nextPage(header, at)
 	// A proxy that strips the headers leaves this much to go by: a full page
 	// may have one behind it.
-	_, sent := resp.Header["X-Next-Page"]
-	stripped := !sent && resp.Header.Get("Link") == "" && at.Pagination != keyset
-	if stripped && at.PerPage > 0 && len(page.Items) >= at.PerPage {
-		page.NextPage, page.guessed = max(at.Page, 1)+1, true
+	_, sent := header["X-Next-Page"]
+	stripped := !sent && header.Get("Link") == "" && at.Pagination != keyset
+	if stripped && at.PerPage > 0 && len(p.Items) >= at.PerPage {
+		p.NextPage, p.guessed = max(at.Page, 1)+1, true
 	}
-	page.Items = slices.DeleteFunc(page.Items, func(item *T) bool { return item == nil }) // JSON null
-	page.Total = headerNumber(resp.Header, "X-Total")
-	page.TotalPages = headerNumber(resp.Header, "X-Total-Pages")
-	return page, nil
+	p.Total = headerNumber(header, "X-Total")
+	p.TotalPages = headerNumber(header, "X-Total-Pages")
 }
 
 // nextPage returns what the headers of a page say of the next one: its number,

@@ -33,6 +33,8 @@ type stream struct {
 	validator string // of the content, for If-Range; "" where it has none
 	noRanges  bool   // a wrong range was got, so none is asked for
 	pinned    bool   // only ranges of the content with this validator will do
+	growing   bool   // the content may gain bytes at its end: see renew
+	known     string // the ETag of a content that was read to its end, for If-None-Match
 	// digest returns the SHA-256 of what was read before offset. It isn't
 	// asked of a pinned stream.
 	digest func() []byte
@@ -156,7 +158,7 @@ func (s *stream) open() error {
 // first try after progress is made at once.
 func (s *stream) waitToResume() error {
 	if s.ctx.Err() != nil || !s.budget.take(1) {
-		return s.fail(s.broken)
+		return s.giveUp(s.broken)
 	}
 	failures := s.budget.used - 1
 	if failures == 0 {
@@ -164,10 +166,10 @@ func (s *stream) waitToResume() error {
 	}
 	wait := s.client.retry.backoff(failures)
 	if outlasts(s.ctx, wait) {
-		return s.fail(s.broken)
+		return s.giveUp(s.broken)
 	}
 	if err := sleep(s.ctx, wait); err != nil {
-		return s.fail(err)
+		return s.giveUp(err)
 	}
 	s.call.waited = wait
 	return nil
@@ -189,12 +191,21 @@ func (s *stream) ask() error {
 		cl.header["If-Range"] = []string{s.validator}
 		cl.accept = []int{http.StatusRequestedRangeNotSatisfiable}
 	}
+	if s.known != "" {
+		cl.header[headerIfNoneMatch] = []string{s.known}
+		cl.accept = append(cl.accept, http.StatusNotModified)
+	}
 	resp, err := s.client.send(s.ctx, cl) //nolint:bodyclose // it becomes the stream's
 	s.call.waited = 0
 	if err != nil {
 		return err
 	}
 	s.body = resp.Body
+	if resp.StatusCode == http.StatusNotModified {
+		s.total = s.offset
+		return nil
+	}
+	s.known = ""
 	switch {
 	case ranged && resp.StatusCode == http.StatusPartialContent:
 		return s.goOn(resp)
@@ -213,7 +224,7 @@ func (s *stream) ask() error {
 // goOn takes a 206 whose range, total and validator are the right ones.
 func (s *stream) goOn(resp *http.Response) error {
 	start, total, ok := parseContentRange(resp.Header.Get("Content-Range"))
-	if !ok || start != s.offset || s.total >= 0 && total >= 0 && total != s.total ||
+	if !ok || start != s.offset || s.total >= 0 && total >= 0 && total != s.total && !s.growing ||
 		resp.Header.Get("Content-Encoding") != "" || !s.sameContent(resp.Header) {
 		return s.refuseRange()
 	}
@@ -291,7 +302,7 @@ func (s *stream) startOver(resp *http.Response) error {
 	if !s.encoded {
 		validator = validatorOf(resp.Header)
 	}
-	if validator != s.validator {
+	if validator != s.validator && !s.growing {
 		s.noRanges = false // those refused were of another content
 	}
 	s.validator, s.header = validator, nil
@@ -357,6 +368,14 @@ func (s *stream) abandon(err error) error {
 // fail returns the error that ends the download.
 func (s *stream) fail(err error) error {
 	return newRequestError(s.ctx, s.call.endpoint.method, s.url, err)
+}
+
+// giveUp returns the error that ends the download where a later one may do
+// better.
+func (s *stream) giveUp(err error) error {
+	failed := newRequestError(s.ctx, s.call.endpoint.method, s.url, err)
+	failed.transient = true
+	return failed
 }
 
 // A decodedBody is the content of an encoded body.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
@@ -132,6 +133,7 @@ func (x *exchange) do(req *retryablehttp.Request) (*http.Response, error) {
 // fail returns the error of a call that got no complete answer.
 func (x *exchange) fail(ctx context.Context, target *url.URL, err error) error {
 	failed := newRequestError(ctx, x.call.endpoint.method, redactURL(target), err)
+	failed.transient = x.failure != nil && !x.final
 	if x.ambiguous && x.call.endpoint.class == once {
 		failed.errs = append(failed.errs, ErrOutcomeUnknown)
 	}
