@@ -93,12 +93,13 @@ func (c *call) id(name string) (int64, *failure) {
 	return n, nil
 }
 
-// flag reads a boolean parameter.
+// flag reads a boolean parameter, in any of the spellings that the server's
+// framework takes.
 func (c *call) flag(name string) (bool, *failure) {
-	switch c.params.Get(name) {
-	case "", "false", "f", "0", "off", "no":
+	switch strings.ToLower(c.params.Get(name)) {
+	case "", "false", "f", "0", "off", "no", "n":
 		return false, nil
-	case "true", "t", "1", "on", "yes":
+	case "true", "t", "1", "on", "yes", "y":
 		return true, nil
 	}
 	return false, invalidParameter(name + " is invalid")

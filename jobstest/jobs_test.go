@@ -210,6 +210,7 @@ func TestPipelineJobs(t *testing.T) {
 			assert.Equal(t, []string{"b", "a"}, names(got.list(t)))
 			assert.Equal(t, []string{"b", "a", "a"}, names(withRetried.list(t)))
 		}
+		assert.Equal(t, withRetried.body, w.get("/projects/11/pipelines/101/jobs?include_retried=True").body, "as Python spells it")
 		assert.Equal(t, "2", got.header.Get("X-Total"))
 		assert.Equal(t, []string{"b", "a", "a"}, names(w.get("/projects/11/jobs").list(t)))
 		assert.Equal(t, 404, w.get("/projects/11/pipelines/7/jobs").status)
