@@ -4,6 +4,7 @@ import (
 	"compress/gzip"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -78,9 +79,7 @@ func (a *answer) WriteHeader(status int) {
 	}
 	a.wrote = true
 	h := a.Header()
-	for key, values := range a.fault.Header {
-		h[key] = values
-	}
+	maps.Copy(h, a.fault.Header)
 	if a.fault.RetryAfter != "" {
 		h.Set("Retry-After", a.fault.RetryAfter)
 	}

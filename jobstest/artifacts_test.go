@@ -75,7 +75,7 @@ func TestArchiveFromAReader(t *testing.T) {
 	r, size := jobstest.SyntheticZip(3<<20, 4)
 	j := w.pl.AddJob(jobstest.JobSpec{ArchiveReader: r, ArchiveSize: size})
 	got := w.get(w.path(j, "/artifacts"))
-	assert.Equal(t, int(size), len(got.body))
+	assert.Len(t, got.body, int(size))
 	assert.Equal(t, `"`+digest([]byte(got.body))+`"`, got.header.Get("ETag"))
 	assert.Len(t, w.get(w.path(j, "/artifacts/tree")).list(t), 4)
 	file := w.get(w.path(j, "/artifacts/file-000003.bin"))
@@ -124,11 +124,11 @@ func TestSingleFile(t *testing.T) {
 	for _, path := range []string{"a%00b", "a%ffb"} {
 		bad := w.get(w.path(j, "/artifacts/"+path))
 		assert.Equal(t, 400, bad.status)
-		assert.Equal(t, `{"message":"400 Bad request"}`, bad.body)
+		assert.JSONEq(t, `{"message":"400 Bad request"}`, bad.body)
 	}
 	none := w.get(w.path(w.pl.AddJob(jobstest.JobSpec{}), "/artifacts/x"))
 	assert.Equal(t, 404, none.status)
-	assert.Equal(t, `{"message":"404 Not Found"}`, none.body)
+	assert.JSONEq(t, `{"message":"404 Not Found"}`, none.body)
 
 	assert.Equal(t, "dir/", w.get(w.path(j, "/artifacts/tree")).list(t)[0]["path"], "the route hides the file")
 	old := newWorld(t, jobstest.WithVersion(jobstest.V12_3))
@@ -158,10 +158,10 @@ func TestTree(t *testing.T) {
 	assert.Equal(t, "3", got.header.Get("X-Total"))
 	assert.Equal(t, map[string]any{"name": "a", "path": "a/", "type": "directory", "mode": nil}, got.list(t)[0])
 	assert.Equal(t, map[string]any{"name": "b.txt", "path": "b.txt", "type": "file", "size": 5.0, "mode": "100644"}, got.list(t)[2])
-	assert.Equal(t, `{"message":"404 Path Not Found"}`, w.get(w.path(j, "/artifacts/tree?path=none")).body)
-	assert.Equal(t, `{"message":"404 Artifacts Not Found"}`, w.get(w.path(w.pl.AddJob(jobstest.JobSpec{}), "/artifacts/tree")).body)
+	assert.JSONEq(t, `{"message":"404 Path Not Found"}`, w.get(w.path(j, "/artifacts/tree?path=none")).body)
+	assert.JSONEq(t, `{"message":"404 Artifacts Not Found"}`, w.get(w.path(w.pl.AddJob(jobstest.JobSpec{}), "/artifacts/tree")).body)
 	unlisted := w.pl.AddJob(jobstest.JobSpec{Archive: jobstest.Zip(nil), NoMetadata: true})
-	assert.Equal(t, `{"message":"404 Artifacts metadata Not Found"}`, w.get(w.path(unlisted, "/artifacts/tree")).body)
+	assert.JSONEq(t, `{"message":"404 Artifacts metadata Not Found"}`, w.get(w.path(unlisted, "/artifacts/tree")).body)
 }
 
 func TestArtifactsByRef(t *testing.T) {
@@ -182,7 +182,7 @@ func TestArtifactsByRef(t *testing.T) {
 	}
 	got := w.get("/projects/11/jobs/artifacts/main/download")
 	assert.Equal(t, 400, got.status)
-	assert.Equal(t, `{"error":"job is missing"}`, got.body)
+	assert.JSONEq(t, `{"error":"job is missing"}`, got.body)
 	for _, path := range []string{"main/download?job=none", "other/download?job=pack+it", "HEAD/raw/raw/v.txt?job=pack+it"} {
 		assert.Equal(t, 404, w.get("/projects/11/jobs/artifacts/"+path).status)
 	}
@@ -240,7 +240,7 @@ func TestDeleteArtifacts(t *testing.T) {
 	locked := w.pl.AddJob(spec)
 	got = w.delete("/projects/group%2Fapp/artifacts")
 	assert.Equal(t, 202, got.status)
-	assert.Equal(t, `{"message":"202 Accepted"}`, got.body)
+	assert.JSONEq(t, `{"message":"202 Accepted"}`, got.body)
 	assert.Equal(t, 404, w.get(w.path(other, "/artifacts")).status)
 	assert.Equal(t, 200, w.get(w.path(locked, "/artifacts")).status)
 	w.p.SetStatsRefresh(true)

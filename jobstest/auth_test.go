@@ -26,7 +26,7 @@ func TestWaysToSendAToken(t *testing.T) {
 	} {
 		got := c.get(w.path(j, ""))
 		assert.Equal(t, 401, got.status)
-		assert.Equal(t, `{"message":"401 Unauthorized"}`, got.body)
+		assert.JSONEq(t, `{"message":"401 Unauthorized"}`, got.body)
 		assert.Equal(t, 401, c.get("/projects/11/jobs").status)
 	}
 }
@@ -77,7 +77,7 @@ func TestRoles(t *testing.T) {
 	for _, c := range []client{none, elsewhere} {
 		got := c.get(w.path(j, ""))
 		assert.Equal(t, 404, got.status)
-		assert.Equal(t, `{"message":"404 Project Not Found"}`, got.body)
+		assert.JSONEq(t, `{"message":"404 Project Not Found"}`, got.body)
 		assert.Equal(t, 404, c.post(w.path(j, "/retry"), "").status)
 	}
 	assert.Equal(t, 200, elsewhere.get("/projects/group%2Fother/jobs").status)
@@ -85,7 +85,7 @@ func TestRoles(t *testing.T) {
 	for _, action := range []string{"cancel", "retry", "play", "erase", "artifacts/keep"} {
 		got := reporter.post(w.path(j, "/"+action), "")
 		assert.Equal(t, 403, got.status, action)
-		assert.Equal(t, `{"message":"403 Forbidden"}`, got.body)
+		assert.JSONEq(t, `{"message":"403 Forbidden"}`, got.body)
 	}
 	assert.Equal(t, 403, developer.delete(w.path(j, "/artifacts")).status)
 	assert.Equal(t, 403, developer.delete("/projects/11/artifacts").status)
@@ -108,7 +108,7 @@ func TestAnonymous(t *testing.T) {
 	for _, path := range downloads {
 		got := nobody.get(path)
 		assert.Equal(t, 404, got.status, path)
-		assert.Equal(t, `{"message":"404 Project Not Found"}`, got.body)
+		assert.JSONEq(t, `{"message":"404 Project Not Found"}`, got.body)
 	}
 	w.p.SetPublic(true)
 	for _, path := range downloads {
@@ -126,7 +126,8 @@ func TestJobTokens(t *testing.T) {
 	built := w.pl.AddJob(jobstest.JobSpec{Name: "a", Archive: jobstest.Zip(map[string]string{"f": "x"})})
 	runner := w.p.AddPipeline(jobstest.PipelineSpec{}).AddJob(jobstest.JobSpec{Name: "b", Status: gitlabjobs.StatusRunning, User: "dev"})
 	ci := w.with("JOB-TOKEN", runner.Token())
-	assert.Equal(t, runner.Token(), runner.Token())
+	token := runner.Token()
+	assert.Equal(t, token, runner.Token(), "it is made once")
 
 	accepted := []string{
 		"/job", "/job/allowed_agents", "/projects/11/jobs", "/projects/11/pipelines/101/jobs", "/projects/11/pipelines/101/bridges",
@@ -153,11 +154,11 @@ func TestJobTokens(t *testing.T) {
 	for _, path := range accepted[:2] {
 		got := w.get(path)
 		assert.Equal(t, 404, got.status)
-		assert.Equal(t, `{"message":"404 Job Not Found"}`, got.body)
+		assert.JSONEq(t, `{"message":"404 Job Not Found"}`, got.body)
 	}
 
 	w.p.SetJobTokenArtifacts(false)
-	assert.Equal(t, `{"message":"404 Project Not Found"}`, ci.get(w.path(built, "/artifacts")).body)
+	assert.JSONEq(t, `{"message":"404 Project Not Found"}`, ci.get(w.path(built, "/artifacts")).body)
 	w.p.SetJobTokenArtifacts(true)
 
 	runner.SetStatus(gitlabjobs.StatusSuccess)
@@ -175,7 +176,7 @@ func TestJobTokensOfOtherProjects(t *testing.T) {
 	ci := w.with("JOB-TOKEN", runner.Token())
 	got := ci.get(w.path(j, "/artifacts"))
 	require.Equal(t, 403, got.status)
-	assert.Equal(t, `{"message":"403 Forbidden - Authentication by CI/CD job token not allowed from group/other to group/app."}`, got.body)
+	assert.JSONEq(t, `{"message":"403 Forbidden - Authentication by CI/CD job token not allowed from group/other to group/app."}`, got.body)
 	w.p.SetJobTokenScope(true, other)
 	assert.Equal(t, 200, ci.get(w.path(j, "/artifacts")).status)
 	w.p.SetJobTokenScope(false)
@@ -206,7 +207,7 @@ func TestMovedProject(t *testing.T) {
 	assert.Contains(t, got.header.Get("Content-Type"), "text/plain")
 	refused := w.post(w.path(j, "/cancel"), "")
 	assert.Equal(t, 405, refused.status)
-	assert.Equal(t, `{"message":"Non GET methods are not allowed for moved projects"}`, refused.body)
+	assert.JSONEq(t, `{"message":"Non GET methods are not allowed for moved projects"}`, refused.body)
 	assert.Equal(t, 200, w.get("/projects/team%2Fapp/jobs/"+id(j)).status)
 	assert.Equal(t, 404, w.with("PRIVATE-TOKEN", w.s.AddToken(jobstest.Token{Role: jobstest.NoAccess})).get(w.path(j, "")).status)
 }

@@ -78,7 +78,7 @@ type Step struct {
 	Status        gitlabjobs.Status         // "" leaves it as it is
 	FailureReason gitlabjobs.FailureReason  // default script_failure
 	Log           string                    // appended
-	LogAt         func(at time.Time) string // makes more to append, for logs that show the time
+	LogAt         func(at time.Time) string // makes more to append, for logs that show the time; it must not call the server
 	Archive       []byte                    // replaces the archive
 }
 

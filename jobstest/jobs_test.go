@@ -132,14 +132,14 @@ func TestJobNotFound(t *testing.T) {
 	for _, path := range []string{"/projects/11/jobs/1", w.path(bridge, ""), w.path(other, ""), w.path(bridge, "/trace"), w.path(bridge, "/artifacts")} {
 		got := w.get(path)
 		assert.Equal(t, 404, got.status, path)
-		assert.Equal(t, `{"message":"404 Not found"}`, got.body)
+		assert.JSONEq(t, `{"message":"404 Not found"}`, got.body)
 	}
 	assert.Equal(t, 404, w.post(w.path(bridge, "/cancel"), "").status)
 	assert.Equal(t, 404, w.post(w.path(bridge, "/erase"), "").status)
 	got := w.get("/projects/11/jobs/abc")
 	assert.Equal(t, 400, got.status)
-	assert.Equal(t, `{"error":"job_id is invalid"}`, got.body)
-	assert.Equal(t, `{"message":"404 Project Not Found"}`, w.get("/projects/group%2Fnone/jobs/1").body)
+	assert.JSONEq(t, `{"error":"job_id is invalid"}`, got.body)
+	assert.JSONEq(t, `{"message":"404 Project Not Found"}`, w.get("/projects/group%2Fnone/jobs/1").body)
 }
 
 func TestUnknownRoutes(t *testing.T) {
@@ -148,11 +148,11 @@ func TestUnknownRoutes(t *testing.T) {
 	for _, path := range []string{"/nothing", "/projects/11/jobs/7/nothing", "/projects/group/app/jobs", ""} {
 		got := w.get(path)
 		assert.Equal(t, 404, got.status, path)
-		assert.Equal(t, `{"error":"404 Not Found"}`, got.body)
+		assert.JSONEq(t, `{"error":"404 Not Found"}`, got.body)
 	}
 	got := w.delete("/projects/11/jobs")
 	assert.Equal(t, 405, got.status)
-	assert.Equal(t, `{"error":"405 Not Allowed"}`, got.body)
+	assert.JSONEq(t, `{"error":"405 Not Allowed"}`, got.body)
 	assert.Equal(t, "GET", got.header.Get("Allow"))
 
 	old := newWorld(t, jobstest.WithVersion(jobstest.V12_3))
@@ -178,7 +178,7 @@ func TestScope(t *testing.T) {
 		for _, list := range []string{"jobs", "pipelines/101/jobs", "pipelines/101/bridges"} {
 			got := w.get("/projects/11/" + list + query)
 			assert.Equal(t, 400, got.status)
-			assert.Equal(t, `{"error":"scope does not have a valid value"}`, got.body)
+			assert.JSONEq(t, `{"error":"scope does not have a valid value"}`, got.body)
 		}
 	}
 	old := newWorld(t, jobstest.WithVersion(jobstest.V12_3))
@@ -325,7 +325,7 @@ func TestRetry(t *testing.T) {
 		assert.Nil(t, again["started_at"])
 		twice := w.post(w.path(j, "/retry"), "")
 		assert.Equal(t, 403, twice.status)
-		assert.Equal(t, `{"message":"403 Forbidden - Job is not retryable"}`, twice.body)
+		assert.JSONEq(t, `{"message":"403 Forbidden - Job is not retryable"}`, twice.body)
 		list := w.get("/projects/11/pipelines/101/jobs").list(t)
 		require.Len(t, list, 1)
 		assert.Equal(t, again["id"], list[0]["id"])
@@ -359,7 +359,7 @@ func TestPlay(t *testing.T) {
 	assert.Equal(t, map[string]any{"x": true}, j.Inputs())
 	again := w.post(w.path(j, "/play"), "")
 	assert.Equal(t, 400, again.status)
-	assert.Equal(t, `{"message":"400 Bad request - Unplayable Job"}`, again.body)
+	assert.JSONEq(t, `{"message":"400 Bad request - Unplayable Job"}`, again.body)
 	w.clock.Advance(2 * time.Second)
 	assert.Equal(t, gitlabjobs.StatusSuccess, j.Snapshot().Status)
 	rerun := w.post(w.path(j, "/play"), "")
@@ -378,7 +378,7 @@ func TestPlay(t *testing.T) {
 	} {
 		got := w.post(w.path(bad, "/play"), body)
 		assert.Equal(t, 400, got.status, body)
-		assert.Equal(t, want, got.body)
+		assert.JSONEq(t, want, got.body)
 	}
 	assert.Equal(t, 400, w.post(w.path(bad, "/play"), `{"job_variables`).status)
 	assert.Equal(t, 400, w.post(w.path(w.pl.AddJob(jobstest.JobSpec{}), "/play"), "").status)
@@ -390,7 +390,7 @@ func TestPlayOfVersion12(t *testing.T) {
 	j := w.pl.AddJob(jobstest.JobSpec{Status: gitlabjobs.StatusManual})
 	assert.Equal(t, "started", w.post(w.path(j, "/play"), "").object(t)["status"])
 	assert.Equal(t, "pending", w.get(w.path(j, "")).object(t)["status"])
-	assert.Equal(t, `{"message":"400 (Bad request) \"Unplayable Job\" not given"}`, w.post(w.path(j, "/play"), "").body)
+	assert.JSONEq(t, `{"message":"400 (Bad request) \"Unplayable Job\" not given"}`, w.post(w.path(j, "/play"), "").body)
 }
 
 func TestErase(t *testing.T) {
@@ -416,7 +416,7 @@ func TestErase(t *testing.T) {
 		assert.Equal(t, 404, w.get(w.path(j, "/artifacts")).status)
 		again := w.post(w.path(j, "/erase"), "")
 		assert.Equal(t, 403, again.status)
-		assert.Equal(t, `{"message":"403 Forbidden - Job is not erasable!"}`, again.body)
+		assert.JSONEq(t, `{"message":"403 Forbidden - Job is not erasable!"}`, again.body)
 		running := w.pl.AddJob(jobstest.JobSpec{Status: gitlabjobs.StatusRunning, Log: "log\n"})
 		assert.Equal(t, 403, w.post(w.path(running, "/erase"), "").status)
 	}

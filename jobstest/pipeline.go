@@ -99,11 +99,10 @@ func (pl *Pipeline) status() gitlabjobs.Status {
 		total++
 	}
 	done := count[gitlabjobs.StatusSuccess] + count[gitlabjobs.StatusFailed] + count[gitlabjobs.StatusCanceled] + count[gitlabjobs.StatusSkipped]
-	switch {
-	case total == count[gitlabjobs.StatusCreated]:
-		return gitlabjobs.StatusCreated
-	case total == count[gitlabjobs.StatusSkipped]:
-		return gitlabjobs.StatusSkipped
+	for _, s := range []gitlabjobs.Status{gitlabjobs.StatusCreated, gitlabjobs.StatusSkipped} {
+		if count[s] == total {
+			return s
+		}
 	}
 	for _, s := range []gitlabjobs.Status{
 		gitlabjobs.StatusCanceling, gitlabjobs.StatusRunning, gitlabjobs.StatusWaitingForResource,

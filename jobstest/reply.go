@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -37,9 +38,7 @@ func jsonOf(status int, v any) (jsonReply, *failure) {
 
 func (j jsonReply) write(a *answer, c *call) {
 	h := a.Header()
-	for key, values := range j.header {
-		h[key] = values
-	}
+	maps.Copy(h, j.header)
 	setAPIHeaders(h, c)
 	h.Set("Content-Type", "application/json")
 	h.Set("Vary", "Origin")
@@ -85,9 +84,7 @@ func matchesETag(header, tag string) bool {
 
 func (f *failure) write(a *answer, c *call) {
 	h := a.Header()
-	for key, values := range f.header {
-		h[key] = values
-	}
+	maps.Copy(h, f.header)
 	if text, ok := f.body.(string); ok {
 		setAPIHeaders(h, c)
 		textReply{status: f.status, contentType: "text/plain", body: text}.write(a, c)
