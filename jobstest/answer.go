@@ -150,9 +150,6 @@ func (a *answer) ReadFrom(src io.Reader) (int64, error) {
 	return io.CopyBuffer(struct{ io.Writer }{a}, struct{ io.Reader }{src}, buf[:])
 }
 
-// Unwrap is for http.ResponseController.
-func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
-
 // A wire is where an answer's bytes leave the server, encoded if they are to be.
 type wire struct{ a *answer }
 

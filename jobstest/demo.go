@@ -46,9 +46,10 @@ func (s *Server) AddDemo() *Demo {
 	return d
 }
 
-// addDemoJob adds a finished job that was created with its pipeline.
+// addDemoJob adds a finished job that was created with its pipeline, or,
+// where another one was retried, later.
 func (pl *Pipeline) addDemoJob(spec demoJob) *Job {
-	spec.CreatedAt = pl.spec.CreatedAt
+	spec.CreatedAt = pl.spec.CreatedAt.Add(spec.retriedAfter)
 	if spec.log != nil {
 		l := &runnerLog{at: spec.CreatedAt.Add(spec.Waited + spec.Queued)}
 		spec.log(l)
@@ -60,17 +61,18 @@ func (pl *Pipeline) addDemoJob(spec demoJob) *Job {
 // A demoJob is a job and what writes its log.
 type demoJob struct {
 	JobSpec
-	log func(*runnerLog)
+	log          func(*runnerLog)
+	retriedAfter time.Duration
 }
 
 // demoBuild is the stage build, and what of the stage test always succeeds.
 func demoBuild() []demoJob {
 	coverage := 87.4
 	return []demoJob{
-		{JobSpec{
+		{JobSpec: JobSpec{
 			Name: "compile", Stage: "build", Queued: 4 * time.Second, Duration: 112 * time.Second, TagList: []string{"docker", "linux"},
 			Archive: Zip(map[string]string{"bin/rocket": noise(1, 64<<10), "bin/rocket.sha256": "not signed yet\n"}),
-		}, func(l *runnerLog) {
+		}, log: func(l *runnerLog) {
 			l.prepare("golang:1.26")
 			l.script(105*time.Second, scriptCommand{"go build -o bin/rocket ./cmd/rocket", []string{
 				"go: downloading example.com/telemetry v1.4.0", "go: downloading example.com/thrust v0.9.2",
@@ -78,36 +80,36 @@ func demoBuild() []demoJob {
 			l.upload(2)
 			l.succeed()
 		}},
-		{JobSpec{
+		{JobSpec: JobSpec{
 			Name: "assets", Stage: "build", Queued: 3 * time.Second, Duration: 48 * time.Second, TagList: []string{"docker"},
 			Archive: Zip(map[string]string{"public/index.html": "<!doctype html><title>Rocket</title>\n", "public/app.css": "body{margin:0}\n"}),
-		}, func(l *runnerLog) {
+		}, log: func(l *runnerLog) {
 			l.prepare("node:24")
 			l.script(40*time.Second, scriptCommand{"npm ci", []string{"added 214 packages in 18s"}},
 				scriptCommand{"npm run build", []string{"\x1b[32m✓\x1b[39m 61 modules transformed.", "\x1b[33mwarning\x1b[39m: 2 assets are larger than 500 kB"}})
 			l.upload(2)
 			l.succeed()
 		}},
-		{JobSpec{
+		{JobSpec: JobSpec{
 			Name: "lint", Stage: "test", Waited: 116 * time.Second, Queued: 2 * time.Second, Duration: 35 * time.Second, AllowFailure: true,
 			Status: gitlabjobs.StatusFailed, TagList: []string{"docker"},
-		}, func(l *runnerLog) {
+		}, log: func(l *runnerLog) {
 			l.prepare("golang:1.26")
 			l.script(30*time.Second, scriptCommand{"golangci-lint run", []string{
 				"\x1b[1mlaunch/window.go:41:2\x1b[0m: \x1b[31mineffectual assignment to opens\x1b[0m (ineffassign)", "1 issues:", "* ineffassign: 1",
 			}})
 			l.fail(": exit code 1")
 		}},
-		{JobSpec{
+		{JobSpec: JobSpec{
 			Name: "unit", Stage: "test", Waited: 116 * time.Second, Queued: 3 * time.Second, Duration: 21 * time.Second, Retried: true,
 			Status: gitlabjobs.StatusFailed, FailureReason: gitlabjobs.ReasonRunnerSystemFailure, TagList: []string{"docker", "linux"},
-		}, lostRunner},
-		{JobSpec{
-			Name: "unit", Stage: "test", Waited: 143 * time.Second, Queued: 2 * time.Second, Duration: 95 * time.Second,
+		}, log: lostRunner},
+		{JobSpec: JobSpec{
+			Name: "unit", Stage: "test", Queued: 2 * time.Second, Duration: 95 * time.Second,
 			Coverage: &coverage, TagList: []string{"docker", "linux"},
 			Archive: Zip(map[string]string{"coverage/index.html": "<!doctype html><title>87.4% covered</title>\n", "coverage/cover.out": "mode: atomic\n"}),
 			Reports: []Report{{FileType: "junit", Filename: "junit.xml.gz", Content: []byte(demoJUnit)}},
-		}, func(l *runnerLog) {
+		}, log: func(l *runnerLog) {
 			l.prepare("golang:1.26")
 			l.script(85*time.Second, scriptCommand{"go test -cover ./...", []string{
 				"ok  \tacme.example/rocket/engine\t12.204s\tcoverage: 91.0% of statements",
@@ -115,24 +117,24 @@ func demoBuild() []demoJob {
 			}})
 			l.upload(3)
 			l.succeed()
-		}},
+		}, retriedAfter: 143 * time.Second},
 	}
 }
 
 // addPreviousJobs ends the older pipeline well.
 func (d *Demo) addPreviousJobs() {
 	for i, name := range []string{"integration", "browser"} {
-		d.Previous.addDemoJob(demoJob{JobSpec{
+		d.Previous.addDemoJob(demoJob{JobSpec: JobSpec{
 			Name: name, Stage: "test", Waited: 116 * time.Second, Queued: 5 * time.Second, Duration: time.Duration(150+60*i) * time.Second,
-		}, func(l *runnerLog) {
+		}, log: func(l *runnerLog) {
 			l.prepare("golang:1.26")
 			l.script(140*time.Second, scriptCommand{"make " + name, []string{"ok  \tacme.example/rocket/" + name + "\t138.904s"}})
 			l.succeed()
 		}})
 	}
-	d.Previous.addDemoJob(demoJob{JobSpec{
+	d.Previous.addDemoJob(demoJob{JobSpec: JobSpec{
 		Name: "package", Stage: "deploy", Waited: 350 * time.Second, Queued: 4 * time.Second, Duration: 62 * time.Second, Archive: demoPackage("v1.41.0"),
-	}, func(l *runnerLog) {
+	}, log: func(l *runnerLog) {
 		l.prepare("golang:1.26")
 		l.script(55*time.Second, scriptCommand{"make package VERSION=v1.41.0", []string{"packed dist/rocket"}})
 		l.upload(demoPackageFiles)
@@ -144,18 +146,18 @@ func (d *Demo) addPreviousJobs() {
 // runs, and with one to play.
 func (d *Demo) addNewestJobs(downstream *Pipeline) {
 	created := d.Pipeline.spec.CreatedAt
-	d.Failed = d.Pipeline.addDemoJob(demoJob{JobSpec{
+	d.Failed = d.Pipeline.addDemoJob(demoJob{JobSpec: JobSpec{
 		Name: "integration", Stage: "test", Waited: 116 * time.Second, Queued: 6 * time.Second, Duration: 185 * time.Second,
 		Status: gitlabjobs.StatusFailed, TagList: []string{"docker", "linux"},
-	}, failedIntegration})
-	d.Interrupted = d.Pipeline.addDemoJob(demoJob{JobSpec{
+	}, log: failedIntegration})
+	d.Interrupted = d.Pipeline.addDemoJob(demoJob{JobSpec: JobSpec{
 		Name: "browser", Stage: "test", Waited: 116 * time.Second, Queued: 41 * time.Second, Duration: 77 * time.Second,
 		Status: gitlabjobs.StatusFailed, FailureReason: gitlabjobs.ReasonRunnerSystemFailure, TagList: []string{"docker", "chrome"},
 		RetryCourses: [][]Step{
 			liveCourse(400*time.Millisecond, Step{Status: gitlabjobs.StatusFailed, FailureReason: gitlabjobs.ReasonRunnerSystemFailure}),
 			liveCourse(800*time.Millisecond, Step{Status: gitlabjobs.StatusSuccess}),
 		},
-	}, lostRunner})
+	}, log: lostRunner})
 	d.Pipeline.AddBridge(BridgeSpec{
 		Name: "docs-site", Stage: "deploy", Status: gitlabjobs.StatusSuccess, Downstream: downstream,
 		CreatedAt: created, Waited: 118 * time.Second, Queued: time.Second, Duration: 132 * time.Second,
