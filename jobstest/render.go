@@ -14,15 +14,21 @@ import (
 )
 
 // A renderer makes JSON of the server's state as its version does. It is used
-// for one answer, so that a pipeline's status is derived once.
+// for one answer, whose jobs have pipelines and users in common: those are
+// made once.
 type renderer struct {
 	s         *Server
 	now       time.Time
 	pipelines map[*Pipeline]*pipelineJSON
+	commits   map[*Pipeline]*commitJSON
+	users     map[*user]*userJSON
 }
 
 func (s *Server) renderer() *renderer {
-	return &renderer{s: s, now: s.clock.Now(), pipelines: make(map[*Pipeline]*pipelineJSON)}
+	return &renderer{
+		s: s, now: s.clock.Now(),
+		pipelines: make(map[*Pipeline]*pipelineJSON), commits: make(map[*Pipeline]*commitJSON), users: make(map[*user]*userJSON),
+	}
 }
 
 func (r *renderer) newest() bool { return r.s.version == Newest }
@@ -158,6 +164,9 @@ func (r *renderer) pipeline(pl *Pipeline) *pipelineJSON {
 }
 
 func (r *renderer) user(u *user) *userJSON {
+	if done := r.users[u]; done != nil {
+		return done
+	}
 	sum := md5.Sum([]byte(u.username + "@example.com"))
 	avatar := "https://www.gravatar.com/avatar/" + hex.EncodeToString(sum[:]) + "?s=80&d=identicon"
 	empty := ""
@@ -173,10 +182,14 @@ func (r *renderer) user(u *user) *userJSON {
 	} else {
 		out.Skype = &empty
 	}
+	r.users[u] = out
 	return out
 }
 
 func (r *renderer) commit(pl *Pipeline) *commitJSON {
+	if done := r.commits[pl]; done != nil {
+		return done
+	}
 	at := commitStamp(pl.spec.CreatedAt.In(time.FixedZone("", int(time.Hour/time.Second))))
 	title, _, _ := strings.Cut(pl.spec.Title, "\n")
 	out := &commitJSON{
@@ -189,6 +202,7 @@ func (r *renderer) commit(pl *Pipeline) *commitJSON {
 		out.Trailers, out.ExtendedTrailers = &map[string]string{}, &map[string][]string{}
 		out.WebURL = fmt.Sprintf("%s/%s/-/commit/%s", r.s.externalURL, pl.p.path, pl.spec.SHA)
 	}
+	r.commits[pl] = out
 	return out
 }
 
