@@ -342,7 +342,7 @@ func parseBaseURL(rawURL string) (*url.URL, error) {
 	if !strings.HasSuffix(root, apiRoot) {
 		root += apiRoot
 	}
-	base := &url.URL{Scheme: u.Scheme, Host: strings.ToLower(u.Host)}
+	base := &url.URL{Scheme: u.Scheme, Host: strings.ToLower(u.Host), Path: "/"}
 	return base.JoinPath(root), nil
 }
 
