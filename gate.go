@@ -62,6 +62,9 @@ func (g *gate) observe(resp *http.Response, refusal *Error) time.Duration {
 // and returns how long that took. Where the wait would be longer than allowed
 // it returns at once, and the refusal that the request would have met.
 func (g *gate) pass(ctx context.Context) (waited time.Duration, refusal *Error, err error) {
+	if ctx.Err() != nil {
+		return 0, nil, ctx.Err()
+	}
 	for {
 		wait, refusal := g.closed()
 		if wait <= 0 {

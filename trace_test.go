@@ -32,8 +32,8 @@ func serveConditional(w http.ResponseWriter, r *http.Request, log string) {
 	serveETag(w, r, "W/"+digestTag(log), log)
 }
 
-// serveContent does all that HTTP knows, by a strong ETag of the whole content.
-func serveContent(w http.ResponseWriter, r *http.Request, log string) {
+// serveRanges does all that HTTP knows, by a strong ETag of the whole content.
+func serveRanges(w http.ResponseWriter, r *http.Request, log string) {
 	w.Header().Set("Content-Type", "text/plain")
 	w.Header().Set("ETag", digestTag(log))
 	http.ServeContent(w, r, "", time.Time{}, strings.NewReader(log))
@@ -50,7 +50,7 @@ func serveAppended(w http.ResponseWriter, r *http.Request, log string) {
 // serveCareless does ranges without a look at If-Range.
 func serveCareless(w http.ResponseWriter, r *http.Request, log string) {
 	r.Header.Del("If-Range")
-	serveContent(w, r, log)
+	serveRanges(w, r, log)
 }
 
 // serveGzip encodes whatever was asked for.
@@ -82,7 +82,7 @@ func TestFollowTraceWritesEachByteOnce(t *testing.T) {
 	}{
 		{"whole logs only", serveWhole, []int{200, 200, 200, 200, 200, 200, 200, 200}, 7*(0+1+2+3+4+5+6) + 7*6},
 		{"conditional requests", serveConditional, []int{200, 200, 200, 200, 200, 200, 200, 304}, 7 * (0 + 1 + 2 + 3 + 4 + 5 + 6)},
-		{"ranges by ETags of the whole", serveContent, []int{200, 200, 200, 200, 200, 200, 200, 304}, 7 * (0 + 1 + 2 + 3 + 4 + 5 + 6)},
+		{"ranges by ETags of the whole", serveRanges, []int{200, 200, 200, 200, 200, 200, 200, 304}, 7 * (0 + 1 + 2 + 3 + 4 + 5 + 6)},
 		{"ranges by one ETag", serveAppended, []int{200, 200, 206, 206, 206, 206, 206, 416}, 7 * 6},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -138,7 +138,7 @@ func TestFollowTraceReadsEncodedLogs(t *testing.T) {
 
 func TestFollowTraceAsksWithWhatItKnows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g, jobs := newCourse(t, course{status: until(2*time.Second, "running", "success"), log: always("a log\n"), serve: serveContent})
+		g, jobs := newCourse(t, course{status: until(2*time.Second, "running", "success"), log: always("a log\n"), serve: serveRanges})
 		_, err := jobs.FollowTrace(t.Context(), "42", 7, new(strings.Builder), followEverySecond())
 		require.NoError(t, err)
 		hits := g.of(logPath)
@@ -269,7 +269,7 @@ func TestFollowTraceWithoutALog(t *testing.T) {
 func TestFollowTraceRefusesAnotherLog(t *testing.T) {
 	const first = "first line\nsecond line\n"
 	servers := map[string]func(http.ResponseWriter, *http.Request, string){
-		"whole": serveWhole, "conditional": serveConditional, "content": serveContent, "careless": serveCareless, "gzip": serveGzip,
+		"whole": serveWhole, "conditional": serveConditional, "content": serveRanges, "careless": serveCareless, "gzip": serveGzip,
 	}
 	for change, then := range map[string]string{
 		"erased":           "",
@@ -420,7 +420,7 @@ func TestFollowTraceReturnsPermanentFailuresAtOnce(t *testing.T) {
 func TestFollowTraceResumesBrokenConnections(t *testing.T) {
 	log := strings.Repeat("a line of the log\n", 10_000)
 	for name, serve := range map[string]func(http.ResponseWriter, *http.Request, string){
-		"whole": serveWhole, "conditional": serveConditional, "content": serveContent, "one ETag": serveAppended,
+		"whole": serveWhole, "conditional": serveConditional, "content": serveRanges, "one ETag": serveAppended,
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
