@@ -35,6 +35,7 @@ type stream struct {
 	pinned    bool   // only ranges of the content with this validator will do
 	growing   bool   // the content may gain bytes at its end: see renew
 	known     string // the ETag of a content that was read to its end, for If-None-Match
+	probing   bool   // ask for a range first, to learn whether there are any
 	// digest returns the SHA-256 of what was read before offset. It isn't
 	// asked of a pinned stream.
 	digest func() []byte
@@ -182,13 +183,15 @@ func (s *stream) ask() error {
 	cl.stream, cl.budget = true, s.budget
 	cl.header = http.Header{"Accept-Encoding": {"identity"}}
 	ranged := (s.offset > 0 || s.end >= 0) && s.validator != "" && !s.noRanges
-	if ranged {
+	if ranged || s.probing {
 		last := ""
 		if s.end >= 0 {
 			last = strconv.FormatInt(s.end-1, 10)
 		}
 		cl.header["Range"] = []string{fmt.Sprintf("bytes=%d-%s", s.offset, last)}
-		cl.header["If-Range"] = []string{s.validator}
+		if ranged {
+			cl.header["If-Range"] = []string{s.validator}
+		}
 		cl.accept = []int{http.StatusRequestedRangeNotSatisfiable}
 	}
 	if s.known != "" {
@@ -207,12 +210,16 @@ func (s *stream) ask() error {
 	}
 	s.known = ""
 	switch {
+	case s.probing:
+		return s.endProbe(resp)
 	case ranged && resp.StatusCode == http.StatusPartialContent:
 		return s.goOn(resp)
 	case ranged && resp.StatusCode == http.StatusRequestedRangeNotSatisfiable:
 		return s.atEnd(resp)
 	case resp.StatusCode == http.StatusPartialContent:
 		return s.abandon(fmt.Errorf("%w: a range that was not asked for", ErrUnexpectedContent))
+	case s.pinned && s.accept(resp) != nil:
+		return s.abandon(s.accept(resp))
 	case s.pinned && validatorOf(resp.Header) != s.validator:
 		return s.abandon(fmt.Errorf("%w while ranges of it were read", ErrContentChanged))
 	case s.pinned:
