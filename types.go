@@ -2,6 +2,7 @@ package gitlabjobs
 
 import (
 	"bytes"
+	"errors"
 	"time"
 )
 
@@ -193,6 +194,9 @@ type JobProject struct {
 // UnmarshalJSON takes the flag as a boolean, as servers send it, and as a
 // string, as GitLab's OpenAPI description has it.
 func (p *JobProject) UnmarshalJSON(data []byte) error {
+	if !bytes.HasPrefix(data, []byte("{")) {
+		return errors.New("a job's project is not an object")
+	}
 	_, value, _ := bytes.Cut(data, []byte(`"ci_job_token_scope_enabled"`))
 	value = bytes.TrimLeft(value, " \t\r\n:\"")
 	p.CIJobTokenScopeEnabled = bytes.HasPrefix(value, []byte("true"))
