@@ -3,6 +3,7 @@ package gitlabjobs_test
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -513,4 +514,88 @@ func (w *fullWriter) Write(p []byte) (int, error) {
 	}
 	w.room -= len(p)
 	return len(p), nil
+}
+
+func TestFollowTraceRetriesEachPoll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, jobs := newCourse(t, course{status: always("running"), log: always("log"), fault: failing(logPath, http.StatusBadGateway, 2, 100)},
+			gitlabjobs.WithRetry(gitlabjobs.RetryPolicy{MaxRetries: 2, MinWait: 1, MaxWait: 1}))
+		_, err := jobs.FollowTrace(t.Context(), "42", 7, new(strings.Builder), followEverySecond())
+		require.Error(t, err)
+		assert.Len(t, g.of(logPath), 1+6*(1+2))
+	})
+}
+
+// The log grows with each request, and each connection breaks: what is resumed
+// is longer than what broke off.
+func TestFollowTraceResumesAGrowingLog(t *testing.T) {
+	log := strings.Repeat("a line of the log\n", 20_000)
+	synctest.Test(t, func(t *testing.T) {
+		requests := 0
+		g, jobs := newCourse(t, course{
+			status: until(2*time.Second, "running", "success"), log: always(log),
+			serve: func(w http.ResponseWriter, r *http.Request, log string) {
+				requests++
+				serveAppended(&breakingWriter{ResponseWriter: w, left: 60_000}, r, log[:min(100_000*requests, len(log))])
+			},
+		}, gitlabjobs.WithRetry(gitlabjobs.RetryPolicy{MaxRetries: 1}))
+		var w strings.Builder
+		_, err := jobs.FollowTrace(t.Context(), "42", 7, &w, followEverySecond())
+		require.NoError(t, err)
+		assert.True(t, log == w.String(), "%d bytes of %d", w.Len(), len(log))
+		statuses := g.statuses(logPath)
+		assert.NotContains(t, statuses[1:], http.StatusOK, "%v", statuses)
+	})
+}
+
+// A server behind the others has an older state of the log, and says that
+// nothing is new to who has read that: not where more has been read since.
+func TestFollowTraceForgetsOldStates(t *testing.T) {
+	older, newer := "a line\n", strings.Repeat("a line\n", 10_000)
+	synctest.Test(t, func(t *testing.T) {
+		requests := 0
+		_, jobs := newCourse(t, course{
+			status: until(4*time.Second, "running", "success"), log: always(newer),
+			serve: func(w http.ResponseWriter, r *http.Request, log string) {
+				switch requests++; {
+				case requests == 1 || r.Header.Get("If-None-Match") == digestTag(older):
+					if requests == 2 {
+						serveContent(&breakingWriter{ResponseWriter: w, left: 50_000}, r, log)
+					}
+					serveContent(w, r, older)
+				default:
+					serveContent(w, r, log)
+				}
+			},
+		}, gitlabjobs.WithRetry(gitlabjobs.RetryPolicy{MaxRetries: 1}))
+		var w strings.Builder
+		_, err := jobs.FollowTrace(t.Context(), "42", 7, &w, followEverySecond())
+		require.NoError(t, err)
+		assert.Len(t, w.String(), len(newer))
+	})
+}
+
+// A 416 for a log as long as the one that was read is no news, unless it says
+// that it is of another.
+func TestFollowTraceLooksAtTheETagOfTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, jobs := newCourse(t, course{
+			status: always("running"), log: until(time.Second, "one log\n", "another\n"),
+			serve: func(w http.ResponseWriter, r *http.Request, log string) {
+				w.Header().Set("ETag", digestTag(log))
+				if r.Header.Get("Range") == "" {
+					fmt.Fprint(w, log)
+					return
+				}
+				w.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", len(log)))
+				w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
+			},
+		}, gitlabjobs.WithRetry(gitlabjobs.RetryPolicy{MaxRetries: 1}))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		var w strings.Builder
+		_, err := jobs.FollowTrace(ctx, "42", 7, &w, followEverySecond())
+		require.ErrorIs(t, err, gitlabjobs.ErrContentChanged)
+		assert.Equal(t, "one log\n", w.String())
+	})
 }
