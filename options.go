@@ -326,6 +326,8 @@ func parseBaseURL(rawURL string) (*url.URL, error) {
 		return nil, errors.New("the URL has user information; give a token by an option of its own")
 	case u.Hostname() == "":
 		return nil, errors.New("the URL has no host")
+	case strings.Contains(u.Hostname(), ":") && !strings.HasPrefix(u.Host, "["):
+		return nil, errors.New("the URL's host has a colon too many")
 	case u.RawQuery != "" || u.ForceQuery:
 		return nil, errors.New("the URL has a query")
 	case strings.Contains(rawURL, "#"):
@@ -342,7 +344,7 @@ func parseBaseURL(rawURL string) (*url.URL, error) {
 	if !strings.HasSuffix(root, apiRoot) {
 		root += apiRoot
 	}
-	base := &url.URL{Scheme: u.Scheme, Host: strings.ToLower(u.Host), Path: "/"}
+	base := &url.URL{Scheme: u.Scheme, Host: strings.TrimSuffix(strings.ToLower(u.Host), ":"), Path: "/"}
 	return base.JoinPath(root), nil
 }
 
