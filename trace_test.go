@@ -560,11 +560,11 @@ func TestFollowTraceForgetsOldStates(t *testing.T) {
 				switch requests++; {
 				case requests == 1 || r.Header.Get("If-None-Match") == digestTag(older):
 					if requests == 2 {
-						serveContent(&breakingWriter{ResponseWriter: w, left: 50_000}, r, log)
+						serveRanges(&breakingWriter{ResponseWriter: w, left: 50_000}, r, log)
 					}
-					serveContent(w, r, older)
+					serveRanges(w, r, older)
 				default:
-					serveContent(w, r, log)
+					serveRanges(w, r, log)
 				}
 			},
 		}, gitlabjobs.WithRetry(gitlabjobs.RetryPolicy{MaxRetries: 1}))
