@@ -20,8 +20,8 @@ type OpenOptions struct {
 
 const (
 	defaultMaxSpool = 1 << 30
-	maxIndex        = 40 << 20 // bytes that the index of an archive may take
-	indexEntrySize  = 64       // bytes that an entry takes besides its path
+	maxIndex        = 16 << 20 // bytes that the index of an archive may take
+	indexEntrySize  = 56       // bytes that an entry takes besides its path
 	maxLinks        = 40       // symlinks followed for one name
 	maxLinkTarget   = 4 << 10  // bytes
 )
@@ -62,7 +62,7 @@ var (
 // has another. Other errors are [ErrUnexpectedContent] for what is no zip
 // archive, [ErrChecksumMismatch] for a file that isn't what the archive says,
 // and [ErrTooLarge]: beyond MaxSpool, and where the list of entries would take
-// more than 40 MiB of memory, which is about 400,000 entries.
+// more than 16 MiB of memory, which is about 200,000 entries.
 //
 // Endpoints: GET /projects/:id/jobs/:job_id/artifacts,
 // GET /projects/:id/jobs/artifacts/:ref_name/download

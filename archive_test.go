@@ -191,19 +191,21 @@ func noise(n int) string {
 	return string(b)
 }
 
+var sampleEntries = []zipEntry{
+	{name: "index.html", content: "<p>{{.}}</p>"},
+	{name: "dir/", mode: fs.ModeDir | 0o750},
+	{name: "dir/a.txt", content: strings.Repeat("a", 1000)},
+	{name: "dir/deep/b.bin", content: noise(300_000), store: true},
+	{name: "dir/deep/c.bin", content: noise(200_000)},
+	{name: "dir/empty"},
+	{name: "dir/up", content: "../dir/deep", mode: fs.ModeSymlink | 0o777},
+	{name: "with space/ü#?%.txt", content: "x"},
+	{name: "link", content: "dir/deep/../a.txt", mode: fs.ModeSymlink | 0o777},
+}
+
 func sampleZip(tb testing.TB) []byte {
 	tb.Helper()
-	return makeZip(tb,
-		zipEntry{name: "index.html", content: "<p>{{.}}</p>"},
-		zipEntry{name: "dir/", mode: fs.ModeDir | 0o750},
-		zipEntry{name: "dir/a.txt", content: strings.Repeat("a", 1000)},
-		zipEntry{name: "dir/deep/b.bin", content: noise(300_000), store: true},
-		zipEntry{name: "dir/deep/c.bin", content: noise(200_000)},
-		zipEntry{name: "dir/empty"},
-		zipEntry{name: "link", content: "dir/deep/../a.txt", mode: fs.ModeSymlink | 0o777},
-		zipEntry{name: "dir/up", content: "../dir/deep", mode: fs.ModeSymlink | 0o777},
-		zipEntry{name: "with space/ü#?%.txt", content: "x"},
-	)
+	return makeZip(tb, sampleEntries...)
 }
 
 var sampleNames = []string{"index.html", "dir/a.txt", "dir/deep/b.bin", "dir/deep/c.bin", "dir/empty", "link", "dir/up", "with space/ü#?%.txt"}

@@ -50,14 +50,14 @@ func openSource(content *stream, maxSpool int64) (source archiveSource, size int
 // An archiveEntry is a file, directory or symlink of an archive.
 type archiveEntry struct {
 	path     string
-	record   int64 // where its record is; -1 for a directory that only paths mention
 	size     int64
-	modified int64 // Unix seconds
+	modified int64  // Unix seconds
+	record   uint32 // where its record is, from the directory's start; none for a directory that only paths mention
 	mode     fs.FileMode
 }
 
 const (
-	noRecord      = -1
+	noRecord      = math.MaxUint32
 	impliedDir    = fs.ModeDir | 0o555
 	shownModeBits = fs.ModeType | fs.ModePerm
 )
@@ -83,7 +83,6 @@ func (f *ArtifactsFS) index(size int64) error {
 		used = maxIndex
 		return add(archiveEntry{}, 0)
 	}
-	f.source.expect(directory.start, directory.end)
 	parents := map[string]struct{}{".": {}}
 	for file, err := range directory.files() {
 		if err != nil {
@@ -133,7 +132,7 @@ func compareEntries(a, b archiveEntry) int {
 		}
 		return 1
 	}
-	return cmp.Compare(b.record, a.record)
+	return cmp.Compare(b.record+1, a.record+1) // noRecord is the least so
 }
 
 func comparePaths(a, b string) int {

@@ -11,8 +11,8 @@ import (
 
 const (
 	blockSize    = 64 << 10 // bytes; the least that is asked for
-	maxReadAhead = 64       // blocks asked for at once: 4 MiB
-	cachedBlocks = 256      // kept of a content: 16 MiB
+	maxReadAhead = 64       // blocks under way at once: 4 MiB
+	cachedBlocks = 128      // kept of a content: 8 MiB
 	maxSequences = 64       // readers whose next step is remembered
 )
 
@@ -29,7 +29,7 @@ type rangeReader struct {
 	blocks    map[int64]*block // by number: those kept and those under way
 	sequences map[int64]int64  // how many blocks to ask for where this one is missed
 	clock     int64            // counts uses
-	fetching  int64            // requests under way
+	underWay  int64            // blocks
 	closed    bool
 	running   sync.WaitGroup
 }
@@ -125,8 +125,7 @@ func (r *rangeReader) block(i int64) *block {
 func (r *rangeReader) fetch(first int64) *block {
 	count := max(1, r.sequences[first])
 	delete(r.sequences, first)
-	// Readers side by side share what may be read ahead.
-	count = min(count, max(1, maxReadAhead/(1+r.fetching)), (r.size-1)/blockSize+1-first)
+	count = min(count, max(1, maxReadAhead-r.underWay), (r.size-1)/blockSize+1-first)
 	var run []*block
 	for i := first; i < first+count && r.blocks[i] == nil; i++ {
 		b := &block{ready: make(chan struct{}), used: r.clock}
@@ -142,7 +141,7 @@ func (r *rangeReader) fetch(first int64) *block {
 		r.finish(first, run, r.stream.fail(r.ctx.Err()))
 		return run[0]
 	}
-	r.fetching++
+	r.underWay += int64(len(run))
 	r.running.Go(func() { r.receive(first, run) })
 	return run[0]
 }
@@ -160,11 +159,14 @@ func (r *rangeReader) receive(first int64, run []*block) {
 		run[0].data = data
 		close(run[0].ready)
 		first, run = first+1, run[1:]
+		r.mu.Lock()
+		r.underWay--
+		r.mu.Unlock()
 	}
 	s.Close() //nolint:errcheck // it can't fail
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.fetching--
+	r.underWay -= int64(len(run))
 	r.finish(first, run, err)
 }
 

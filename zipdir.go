@@ -2,6 +2,7 @@ package gitlabjobs
 
 import (
 	"archive/zip"
+	"bufio"
 	"bytes"
 	"compress/flate"
 	"encoding/binary"
@@ -41,17 +42,19 @@ const (
 // may have more entries than fit in memory as archive/zip's Files, so that
 // package is given the records in portions.
 type zipDirectory struct {
-	r       io.ReaderAt
-	base    int64 // where the archive begins: what the offsets in it count from
+	r       io.ReaderAt // the archive
+	base    int64       // where the archive begins: what the offsets in it count from
 	start   int64
 	end     int64
 	records int64 // as the archive says; older writers say it modulo 65,536
 }
 
-// findZipDirectory reads the end of an archive of so many bytes.
-func findZipDirectory(r io.ReaderAt, size int64) (*zipDirectory, error) {
+// findZipDirectory reads the end of an archive of so many bytes. The list of
+// entries is what is read next.
+func findZipDirectory(r archiveSource, size int64) (*zipDirectory, error) {
 	tail := make([]byte, min(size, zipEndSize+maxZipField+zip64EndSize+zip64LocatorSize))
 	from := size - int64(len(tail))
+	r.expect(from, size)
 	if err := readFullAt(r, tail, from); err != nil {
 		return nil, brokenZip(err)
 	}
@@ -87,6 +90,7 @@ func findZipDirectory(r io.ReaderAt, size int64) (*zipDirectory, error) {
 		// Something stands between the directory and its end, nothing before the archive.
 		d.base, d.start, d.end = 0, int64(offset), int64(offset+length)
 	}
+	r.expect(d.start, d.end)
 	return d, nil
 }
 
@@ -111,8 +115,8 @@ func (d *zipDirectory) hasRecord(at int64) bool {
 // A zipFile is an entry with what archive/zip doesn't tell.
 type zipFile struct {
 	*zip.File
-	record int64 // where in the archive its record is
-	offset int64 // of its header and content, from the archive's base
+	record uint32 // where its record is, from the directory's start
+	offset int64  // of its header and content, from the archive's base
 }
 
 // files yields every entry of the archive, in the order of the directory, and
@@ -138,7 +142,7 @@ func (d *zipDirectory) files() iter.Seq2[zipFile, error] {
 			}
 			rest := chunk
 			for i, file := range files {
-				if !yield(zipFile{file, at, headerOffset(rest[:lengths[i]])}, nil) {
+				if !yield(zipFile{file, uint32(at - d.start), headerOffset(rest[:lengths[i]])}, nil) {
 					return
 				}
 				rest = rest[lengths[i]:]
@@ -152,16 +156,17 @@ func (d *zipDirectory) files() iter.Seq2[zipFile, error] {
 	}
 }
 
-// file returns the entry whose record is at an offset.
-func (d *zipDirectory) file(at int64) (*zip.File, error) {
+// file returns the entry whose record is so far from the directory's start.
+func (d *zipDirectory) file(record uint32) (*zip.File, error) {
+	at := d.start + int64(record)
 	// A record is rarely as long as its fields may be.
 	for _, length := range []int64{zipRecordSize + maxEntryName, zipRecordSize + 3*maxZipField} {
-		record := make([]byte, min(length, d.end-at))
-		if err := readFullAt(d.r, record, at); err != nil {
+		chunk := make([]byte, min(length, d.end-at))
+		if err := readFullAt(d.r, chunk, at); err != nil {
 			return nil, entryError(err)
 		}
-		if lengths, _ := recordLengths(record); len(lengths) > 0 {
-			files, err := d.parse(record[:lengths[0]], 1)
+		if lengths, _ := recordLengths(chunk); len(lengths) > 0 {
+			files, err := d.parse(chunk[:lengths[0]], 1)
 			if err != nil {
 				return nil, entryError(err)
 			}
@@ -171,9 +176,9 @@ func (d *zipDirectory) file(at int64) (*zip.File, error) {
 	return nil, entryError(zip.ErrFormat)
 }
 
-// open returns the content of the entry whose record is at an offset.
-func (d *zipDirectory) open(at int64) (io.ReadCloser, error) {
-	file, err := d.file(at)
+// open returns the content of the entry with that record.
+func (d *zipDirectory) open(record uint32) (io.ReadCloser, error) {
+	file, err := d.file(record)
 	if err != nil {
 		return nil, err
 	}
@@ -227,6 +232,9 @@ func (d *zipDirectory) parse(records []byte, count int) ([]*zip.File, error) {
 	if len(r.File) != count {
 		return nil, zip.ErrFormat
 	}
+	r.RegisterDecompressor(zip.Store, func(r io.Reader) io.ReadCloser {
+		return io.NopCloser(bufio.NewReader(r)) // which DEFLATE does by itself
+	})
 	return r.File, nil
 }
 
