@@ -1,5 +1,7 @@
 package jobstest
 
+import "net"
+
 // A Version is a GitLab version whose answers the server gives.
 type Version int
 
@@ -19,7 +21,7 @@ type config struct {
 	clock       *Clock
 	basePath    string
 	linkHost    string
-	addr        string
+	listener    net.Listener
 	tls         bool
 	inMemory    bool
 	gzip        bool
@@ -51,10 +53,10 @@ func WithTLS() Option {
 	return func(c *config) { c.tls = true }
 }
 
-// WithAddr sets the address to listen on, e.g. "127.0.0.1:8080". The default
-// is a free port of 127.0.0.1.
-func WithAddr(addr string) Option {
-	return func(c *config) { c.addr = addr }
+// WithListener serves GitLab on l, which the server closes. The default is a
+// free port of 127.0.0.1.
+func WithListener(l net.Listener) Option {
+	return func(c *config) { c.listener = l }
 }
 
 // WithInMemory serves over in-memory connections, without sockets, so that

@@ -2,6 +2,7 @@ package jobstest_test
 
 import (
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -78,14 +79,16 @@ func TestTLSAndHTTP2(t *testing.T) {
 	assert.Nil(t, newWorld(t).s.Certificate())
 }
 
-func TestAddr(t *testing.T) {
+func TestListener(t *testing.T) {
 	t.Parallel()
-	s := start(t)
-	taken := strings.TrimPrefix(s.URL(), "http://")
-	assert.Panics(t, func() { jobstest.NewServer(jobstest.WithAddr(taken)) })
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	s := start(t, jobstest.WithListener(l))
+	assert.Equal(t, "http://"+l.Addr().String(), s.URL())
+	assert.Equal(t, 200, newClient(t, s).get("/version").status)
 	s.Close()
-	again := start(t, jobstest.WithAddr(taken))
-	assert.Equal(t, s.URL(), again.URL())
+	_, err = l.Accept()
+	assert.ErrorIs(t, err, net.ErrClosed)
 }
 
 // Everything may be seeded, read and served at once.

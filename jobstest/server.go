@@ -64,11 +64,11 @@ const (
 // defaultOffsetLimit is GitLab's, in rows.
 const defaultOffsetLimit = 50_000
 
-// NewServer starts a server. It listens on a free port of 127.0.0.1 unless an
-// option says otherwise, and panics if it can't.
+// NewServer starts a server. It listens on a free port of 127.0.0.1, and panics
+// if it can't, unless an option says otherwise.
 func NewServer(opts ...Option) *Server {
 	s := &Server{
-		config:    config{addr: "127.0.0.1:0", offsetLimit: defaultOffsetLimit},
+		config:    config{offsetLimit: defaultOffsetLimit},
 		listeners: make(map[string]*memListener),
 		closing:   make(chan struct{}),
 		jobs:      make(map[int64]*Job),
@@ -94,36 +94,38 @@ func NewServer(opts ...Option) *Server {
 	if s.tls {
 		s.makeCertificate()
 	}
-	s.url = s.serve(memGitLabHost, s.addr, http.HandlerFunc(s.serveGitLab)) + s.basePath
+	s.url = s.serve(memGitLabHost, s.listener, http.HandlerFunc(s.serveGitLab)) + s.basePath
 	s.externalURL = s.url
 	if s.linkHost != "" {
 		s.externalURL = strings.TrimSuffix(s.linkHost, "/") + s.basePath
 	}
 	if s.store != nil {
 		s.fromStore = true
-		s.storeURL = s.serve(memStoreHost, "127.0.0.1:0", http.HandlerFunc(s.serveStore))
+		s.storeURL = s.serve(memStoreHost, nil, http.HandlerFunc(s.serveStore))
 	}
 	s.user("root")
 	s.token = s.AddToken(Token{Kind: PersonalToken, User: "root", Role: Maintainer})
 	return s
 }
 
-// serve starts an HTTP server and returns its URL.
-func (s *Server) serve(memHost, addr string, handler http.Handler) string {
+// serve starts an HTTP server on l, or where that is nil on a listener of its
+// own, and returns its URL.
+func (s *Server) serve(memHost string, l net.Listener, handler http.Handler) string {
 	scheme, port := "http", "80"
 	if s.tls {
 		scheme, port = "https", "443"
 	}
-	var l net.Listener
 	origin := scheme + "://" + memHost
 	if s.inMemory {
 		mem := newMemListener(net.JoinHostPort(memHost, port))
 		s.listeners[mem.addr.String()] = mem
 		l = mem
 	} else {
-		var err error
-		if l, err = net.Listen("tcp", addr); err != nil {
-			panic(fmt.Sprintf("jobstest: can't listen on %s: %v", addr, err))
+		if l == nil {
+			var err error
+			if l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+				panic(fmt.Sprintf("jobstest: can't listen: %v", err))
+			}
 		}
 		origin = scheme + "://" + l.Addr().String()
 	}
