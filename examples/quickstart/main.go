@@ -15,6 +15,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -154,14 +155,21 @@ func playAndFetch(ctx context.Context, client *gitlabjobs.Client, project gitlab
 	if _, err := client.Jobs.Play(ctx, project, job.ID, nil); err != nil {
 		return err // never sent twice; errors.Is(err, gitlabjobs.ErrOutcomeUnknown) says it may have worked
 	}
-	plain := joblog.NewStripper(out)
-	job, err := client.Jobs.FollowTrace(ctx, project, job.ID, plain, nil)
-	if err != nil {
-		return err
+	log, w := io.Pipe()
+	defer log.Close()
+	var finished *gitlabjobs.Job
+	go func() {
+		var err error
+		finished, err = client.Jobs.FollowTrace(ctx, project, job.ID, w, nil)
+		w.CloseWithError(err)
+	}()
+	for line, err := range joblog.Lines(log) {
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(out, "  |", line.Text)
 	}
-	if err := plain.Close(); err != nil {
-		return err
-	}
+	job = finished // set before the log's end
 	fmt.Fprintf(out, "\n%q finished: %s.\n", job.Name, job.Status)
 	if job.ArtifactsFile == nil {
 		return nil
@@ -184,17 +192,11 @@ func playAndFetch(ctx context.Context, client *gitlabjobs.Client, project gitlab
 		return err
 	}
 	defer files.Close()
-	entries, err := files.ReadDir(".")
-	if err != nil {
+	readme, err := fs.Glob(files, "*/*.md")
+	if err != nil || len(readme) == 0 {
 		return err
 	}
-	for _, entry := range entries {
-		if entry.IsDir() {
-			continue
-		}
-		fmt.Fprintf(out, "Its file %s:\n\n", entry.Name())
-		_, err := client.Jobs.DownloadArtifactFile(ctx, project, from, entry.Name(), out, nil)
-		return err
-	}
-	return nil
+	fmt.Fprintf(out, "Its file %s:\n\n", readme[0])
+	_, err = client.Jobs.DownloadArtifactFile(ctx, project, from, readme[0], out, nil)
+	return err
 }
