@@ -18,7 +18,8 @@ const (
 	recordSuffix       = ".part.json"
 	newRecordSuffix    = ".part.json.new"
 	maxRecord          = 16 << 10               // bytes read of a record
-	checkpointInterval = 200 * time.Millisecond // between two records
+	checkpointInterval = 200 * time.Millisecond // after which what has come is recorded
+	checkpointSize     = 8 << 20                // bytes after which it is recorded earlier
 	maxClaims          = 10                     // tries to get hold of a part that others are done with
 )
 
@@ -151,7 +152,7 @@ func (p *partial) readRecord() (record, bool) {
 
 // due reports whether it is time for a record of that many good bytes.
 func (p *partial) due(good int64) bool {
-	return p.kept && good > p.size && time.Since(p.recorded) >= checkpointInterval
+	return good-p.size >= checkpointSize || good > p.size && time.Since(p.recorded) >= checkpointInterval
 }
 
 // keep records what of the part is good.

@@ -95,6 +95,7 @@ func (s *saving) run(mode fs.FileMode) (*Download, error) {
 			s.file.file.Close() // another time
 			return nil, err
 		}
+		s.transfer.checkpoint = s.checkpoint
 	}
 	d, err := s.transfer.end(s.fetch())
 	if err == nil {
@@ -123,7 +124,6 @@ func (s *saving) resume() error {
 	t.written = r.Kept
 	content.offset, content.total, content.validator = r.Kept, r.Total, r.Validator
 	content.discard = s.discard
-	t.checkpoint = s.checkpoint
 	return nil
 }
 
@@ -131,7 +131,6 @@ func (s *saving) resume() error {
 func (s *saving) discard() error {
 	s.transfer.digester.reset()
 	s.transfer.written = 0
-	s.transfer.checkpoint = s.checkpoint
 	return s.file.clear()
 }
 

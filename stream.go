@@ -248,6 +248,10 @@ func (s *stream) atEnd(resp *http.Response) error {
 	_, total, ok := parseContentRange(resp.Header.Get("Content-Range"))
 	if ok && total == s.offset && (s.total < 0 || s.total == total) && s.sameContent(resp.Header) {
 		s.total, s.discard = total, nil
+		if s.header == nil && strings.HasPrefix(s.validator, `"`) { // an earlier download has read it all
+			s.header = http.Header{"Etag": {s.validator}}
+			s.foreign = origin(resp.Request.URL) != s.client.origin
+		}
 		return nil
 	}
 	return s.refuseRange()
