@@ -345,7 +345,11 @@ func parseBaseURL(rawURL string) (*url.URL, error) {
 		root += apiRoot
 	}
 	base := &url.URL{Scheme: u.Scheme, Host: strings.TrimSuffix(strings.ToLower(u.Host), ":"), Path: "/"}
-	return base.JoinPath(root), nil
+	base, err = url.Parse(base.JoinPath(root).String())
+	if err != nil { // an odd IPv6 zone
+		return nil, errors.New("the URL cannot be written again")
+	}
+	return base, nil
 }
 
 // origin returns scheme, host and port of u: https://host and
