@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -132,6 +133,7 @@ func serveMemory(t testing.TB, handler http.HandlerFunc) *memoryNetwork {
 		m.mu.Lock()
 		m.times = append(m.times, time.Since(m.start))
 		m.mu.Unlock()
+		io.Copy(io.Discard, r.Body) //nolint:errcheck // until then the server doesn't notice that the client has gone
 		handler(w, r)
 	})}
 	var serving sync.WaitGroup
@@ -200,3 +202,6 @@ func (memoryAddr) String() string  { return "memory" }
 
 // jobJSON returns a small job as JSON.
 func jobJSON(id int) string { return fmt.Sprintf(`{"id":%d,"status":"running"}`, id) }
+
+// silentLog returns a log for servers whose clients misbehave on purpose.
+func silentLog() *log.Logger { return log.New(io.Discard, "", 0) }
