@@ -25,7 +25,8 @@ const (
 	headerRemaining    = "Ratelimit-Remaining"
 	headerReset        = "Ratelimit-Reset"
 	maxServerWait      = 365 * 24 * time.Hour // a longer wait is taken for this one
-	smallestUnixSecond = 1_000_000_000        // a lower RateLimit-Reset counts seconds from now
+	smallestUnixSecond = 100_000_000          // in 1973; a lower RateLimit-Reset counts seconds from now
+	greatestUnixSecond = 253_402_300_799      // a higher one, of the year 10000 or later, is taken for this one
 )
 
 // A gate holds all requests of a client back while the server wants them to
@@ -159,7 +160,7 @@ func parseReset(value string, now time.Time) time.Time {
 	if seconds < smallestUnixSecond {
 		return now.Add(time.Duration(seconds) * time.Second)
 	}
-	return time.Unix(seconds, 0)
+	return time.Unix(min(seconds, greatestUnixSecond), 0)
 }
 
 func parseRateLimit(header http.Header) RateLimit {
