@@ -11,32 +11,27 @@ import (
 	"github.com/gitlabjobs/gitlabjobs"
 )
 
-// IsTerminal reports whether w shows colours and moves a cursor: a terminal,
-// unless NO_COLOR or TERM=dumb ask for plain text.
-func IsTerminal(w io.Writer) bool {
+// TerminalSize returns the columns and rows of w if it is a terminal that
+// shows colours and moves a cursor, unless NO_COLOR or TERM=dumb ask for plain
+// text. Any other writer that has a Size is taken for one.
+func TerminalSize(w io.Writer) (columns, rows int, ok bool) {
+	if sized, ok := w.(interface{ Size() (columns, rows int) }); ok {
+		columns, rows = sized.Size()
+		return columns, rows, true
+	}
 	file, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(file.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-}
-
-// TerminalSize returns the columns and rows of the terminal w.
-func TerminalSize(w io.Writer) (columns, rows int) {
-	const usualColumns, usualRows = 80, 24
-	file, ok := w.(*os.File)
-	if !ok {
-		return usualColumns, usualRows
+	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+		return 0, 0, false
 	}
 	columns, rows, err := term.GetSize(int(file.Fd()))
-	if err != nil || columns <= 0 || rows <= 0 {
-		return usualColumns, usualRows
-	}
-	return columns, rows
+	return columns, rows, err == nil && columns > 0 && rows > 0
 }
 
 // Table returns a table for w: with borders on a terminal, else without.
 func Table(w io.Writer, header ...any) table.Writer {
 	t := table.NewWriter()
 	t.SetStyle(table.StyleLight)
-	if !IsTerminal(w) {
+	if _, _, ok := TerminalSize(w); !ok {
 		t.SetStyle(table.StyleDefault)
 		t.Style().Options = table.OptionsNoBordersAndSeparators
 		t.Style().Box.PaddingLeft = ""

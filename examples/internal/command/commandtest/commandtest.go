@@ -4,6 +4,8 @@ package commandtest
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"io"
 	"testing"
 
 	"github.com/gitlabjobs/gitlabjobs/examples/internal/command"
@@ -30,14 +32,32 @@ func New(t testing.TB, opts ...jobstest.Option) *Simulation {
 	return &Simulation{Demo: server.AddDemo(), Server: server}
 }
 
+// A Program is the run function of a program.
+type Program = func(context.Context, *command.Env, []string) error
+
 // Run runs a program on the simulation.
-func (s *Simulation) Run(ctx context.Context, program func(context.Context, *command.Env, []string) error, args ...string) Result {
+func (s *Simulation) Run(ctx context.Context, program Program, args ...string) Result {
 	var stdout, stderr bytes.Buffer
+	return s.run(ctx, program, &stdout, &stderr, &stdout, &stderr, args)
+}
+
+// RunInTerminal is Run with both outputs on terminals.
+func (s *Simulation) RunInTerminal(ctx context.Context, program Program, args ...string) Result {
+	var stdout, stderr terminal
+	return s.run(ctx, program, &stdout, &stderr, &stdout.Buffer, &stderr.Buffer, args)
+}
+
+func (s *Simulation) run(ctx context.Context, program Program, stdout, stderr io.Writer, out, err fmt.Stringer, args []string) Result {
 	env := &command.Env{
-		Stdout: &stdout, Stderr: &stderr,
+		Stdout: stdout, Stderr: stderr,
 		Simulator: func() (*jobstest.Server, *jobstest.Demo) { return s.Server, s.Demo },
 	}
-	err := program(ctx, env, append([]string{"-demo"}, args...))
-	code := command.Report(ctx, &stderr, "program", err)
-	return Result{stdout.String(), stderr.String(), code}
+	failed := program(ctx, env, append([]string{"-demo"}, args...))
+	code := command.Report(ctx, stderr, "program", failed)
+	return Result{out.String(), err.String(), code}
 }
+
+// A terminal of the usual size keeps what is written to it.
+type terminal struct{ bytes.Buffer }
+
+func (*terminal) Size() (columns, rows int) { return 80, 24 }
