@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -895,14 +896,16 @@ func TestDownloadAllocatesTheSameForEverySize(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // which would empty the pools
 	allocated := func(size int64) float64 {
 		client := streamClient(t, size)
-		_, err := downloadArchive(t, client, io.Discard, nil) // makes the pools
-		require.NoError(t, err)
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		_, err = downloadArchive(t, client, io.Discard, nil)
-		runtime.ReadMemStats(&after)
-		require.NoError(t, err)
-		return float64(after.TotalAlloc - before.TotalAlloc)
+		least := math.Inf(1) // how many buffers the pools lend is a matter of timing
+		for range 4 {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, err := downloadArchive(t, client, io.Discard, nil)
+			runtime.ReadMemStats(&after)
+			require.NoError(t, err)
+			least = min(least, float64(after.TotalAlloc-before.TotalAlloc))
+		}
+		return least
 	}
 	small, large := allocated(mebibyte), allocated(1024*mebibyte)
 	assert.Less(t, large, float64(2*mebibyte))
