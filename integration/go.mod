@@ -1,0 +1,19 @@
+module github.com/gitlabjobs/gitlabjobs/integration
+
+go 1.25.0
+
+require (
+	github.com/gitlabjobs/gitlabjobs v0.0.0
+	github.com/stretchr/testify v1.12.1
+)
+
+require (
+	github.com/google/go-cmp v0.7.0 // indirect
+	github.com/google/go-querystring v1.2.0 // indirect
+	github.com/hashicorp/go-cleanhttp v0.5.2 // indirect
+	github.com/hashicorp/go-retryablehttp v0.7.8 // indirect
+	go.yaml.in/yaml/v3 v3.0.5 // indirect
+	golang.org/x/sys v0.47.0 // indirect
+)
+
+replace github.com/gitlabjobs/gitlabjobs => ../
