@@ -155,6 +155,9 @@ var formVariable = regexp.MustCompile(`^job_variables_attributes\[(\d*)\]\[(key|
 // formVariables reads job_variables_attributes[][key] and [value], in pairs,
 // or with numbers between the first brackets.
 func (c *call) formVariables(name string) ([]Variable, *failure) {
+	if c.params.Get(name) != "" { // a plain value where a list should be
+		return nil, invalidParameter(name + " is invalid")
+	}
 	keys, values := make(map[int]string), make(map[int]string)
 	for param, list := range c.params {
 		m := formVariable.FindStringSubmatch(param)

@@ -375,6 +375,7 @@ func TestPlay(t *testing.T) {
 		`{"job_variables_attributes":[{"key":"A","value":"1"},{"key":"B"}]}`: `{"error":"job_variables_attributes[1][value] is missing"}`,
 		"job_variables_attributes[0][key]=A":                                 `{"error":"job_variables_attributes[0][value] is missing"}`,
 		`{"job_variables_attributes":"A=1"}`:                                 `{"error":"job_variables_attributes is invalid"}`,
+		"job_variables_attributes=key&job_variables_attributes=value":        `{"error":"job_variables_attributes is invalid"}`,
 	} {
 		got := w.post(w.path(bad, "/play"), body)
 		assert.Equal(t, 400, got.status, body)
