@@ -25,7 +25,10 @@ const (
 type attempt struct {
 	exchange *exchange
 	token    Token
-	watchdog *watchdog
+	watchdog watchdog
+	trace    httptrace.ClientTrace
+	body     watchedBody
+	bounded  io.LimitedReader // the body of an answer that is read whole
 
 	hops int
 	left bool // the chain has left the client's origin: credentials stay behind
@@ -47,10 +50,11 @@ func (a *attempt) send(req *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(parent)
 	a.watchdog = newWatchdog(x.client.stallTimeout, cancel)
 	ctx = context.WithValue(ctx, attemptKey{}, a)
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+	a.trace = httptrace.ClientTrace{
 		GetConn: func(string) { a.connecting.Store(true) },
 		GotConn: func(httptrace.GotConnInfo) { a.conns.Add(1) },
-	})
+	}
+	ctx = httptrace.WithClientTrace(ctx, &a.trace)
 	resp, err := x.client.http.Do(req.WithContext(ctx))
 	a.watchdog.stop()
 	if err != nil {
@@ -59,13 +63,13 @@ func (a *attempt) send(req *http.Request) (*http.Response, error) {
 		cancel(nil)
 		return nil, a.explain(parent, ctx, err)
 	}
-	body := &watchedBody{resp.Body, a, parent, ctx, cancel}
-	resp.Body = body
+	a.body = watchedBody{resp.Body, a, parent, ctx, cancel}
+	resp.Body = &a.body
 	if x.call.succeeded(resp.StatusCode) && x.call.stream {
 		return resp, nil
 	}
 	err = a.receive(resp)
-	body.Close()
+	a.body.Close()
 	resp.Body = http.NoBody
 	if err != nil {
 		return resp, redactError(err, a.token.Value) // decoders quote what they don't understand
@@ -84,7 +88,8 @@ func (a *attempt) receive(resp *http.Response) error {
 		}
 	}()
 	if !x.call.succeeded(resp.StatusCode) {
-		if _, err := buffer.ReadFrom(io.LimitReader(resp.Body, maxErrorBody+1)); err != nil {
+		a.bounded = io.LimitedReader{R: resp.Body, N: maxErrorBody + 1}
+		if _, err := buffer.ReadFrom(&a.bounded); err != nil {
 			buffer.Reset() // the status says enough, and half a text may end within a secret
 		}
 		x.refusal = a.newError(resp, buffer.Bytes())
@@ -93,7 +98,8 @@ func (a *attempt) receive(resp *http.Response) error {
 		return nil
 	}
 	x.ambiguous = true // until the answer has been understood
-	if _, err := buffer.ReadFrom(io.LimitReader(resp.Body, maxJSONBody+1)); err != nil {
+	a.bounded = io.LimitedReader{R: resp.Body, N: maxJSONBody + 1}
+	if _, err := buffer.ReadFrom(&a.bounded); err != nil {
 		return err
 	}
 	x.final = true
@@ -173,8 +179,8 @@ type watchdog struct {
 	timeout time.Duration
 }
 
-func newWatchdog(timeout time.Duration, cancel context.CancelCauseFunc) *watchdog {
-	return &watchdog{
+func newWatchdog(timeout time.Duration, cancel context.CancelCauseFunc) watchdog {
+	return watchdog{
 		timer:   time.AfterFunc(timeout, func() { cancel(fmt.Errorf("%w: no byte for %v", ErrStalled, timeout)) }),
 		timeout: timeout,
 	}

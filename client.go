@@ -26,13 +26,14 @@ type Client struct {
 	Jobs *JobsService
 
 	base              *url.URL // of the API's root, without a slash at its end
+	root              string   // base as a string
 	origin            string   // of base
 	credential        credential
 	http              *http.Client // over the guard
 	retry             RetryPolicy
 	gate              *gate
 	stallTimeout      time.Duration
-	userAgent         string
+	userAgent         []string // the header's values
 	logger            *slog.Logger
 	observer          func(Attempt)
 	insecureRedirects bool
@@ -49,12 +50,13 @@ func NewClient(opts ...Option) (*Client, error) {
 	}
 	c := &Client{
 		base:              config.base,
+		root:              config.base.String(),
 		origin:            origin(config.base),
 		credential:        config.credential,
 		retry:             config.retry,
 		gate:              &gate{longest: config.retry.MaxRetryAfter, limiter: config.limiter},
 		stallTimeout:      config.stallTimeout,
-		userAgent:         config.userAgent,
+		userAgent:         []string{config.userAgent},
 		logger:            config.logger,
 		observer:          config.observer,
 		insecureRedirects: config.insecureRedirect,
@@ -88,6 +90,11 @@ func (c Client) Format(state fmt.State, _ rune) {
 	fmt.Fprintf(state, "gitlabjobs.Client(%s, %s)", c.base, by)
 }
 
+// isOrigin reports whether u is of the client's origin.
+func (c *Client) isOrigin(u *url.URL) bool {
+	return u.Scheme == c.base.Scheme && u.Host == c.base.Host || origin(u) == c.origin
+}
+
 // A call is one request, before it has a base URL and a credential.
 type call struct {
 	endpoint endpoint
@@ -114,12 +121,16 @@ func (c *Client) send(ctx context.Context, cl call) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if cl.budget == nil {
-		cl.budget = c.newBudget()
+	x := &exchange{client: c, call: cl, budget: cl.budget, waited: cl.waited}
+	if x.budget == nil {
+		x.own = *c.newBudget()
+		x.budget = &x.own
 	}
-	x := &exchange{client: c, call: &cl, budget: cl.budget, waited: cl.waited}
 	return x.do(req)
 }
+
+// acceptJSON are the values of a header, shared by all requests.
+var acceptJSON = []string{"application/json"}
 
 var errNilContext = errors.New("gitlabjobs: the context is nil")
 
@@ -132,7 +143,7 @@ func (c *Client) build(ctx context.Context, cl *call) (*retryablehttp.Request, e
 	if err != nil {
 		return nil, err
 	}
-	target := c.base.String() + path
+	target := c.root + path
 	if cl.query != nil {
 		values, err := query.Values(cl.query)
 		if err != nil {
@@ -156,12 +167,12 @@ func (c *Client) build(ctx context.Context, cl *call) (*retryablehttp.Request, e
 	}
 	maps.Copy(req.Header, cl.header)
 	if req.Header.Get("Accept") == "" && !cl.stream {
-		req.Header.Set("Accept", "application/json")
+		req.Header["Accept"] = acceptJSON
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	req.Header.Set("User-Agent", c.userAgent)
+	req.Header["User-Agent"] = c.userAgent
 	return req, nil
 }
 

@@ -26,7 +26,7 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	if a.hops > 1 {
 		a.watchdog.start()
 	}
-	if origin(req.URL) != g.client.origin {
+	if !g.client.isOrigin(req.URL) {
 		a.left = true
 	}
 	hop := req.WithContext(req.Context()) // a shallow copy

@@ -360,7 +360,7 @@ func (s *stream) note(resp *http.Response) {
 			s.header.Set(name, earlier.Get(name))
 		}
 	}
-	foreign := origin(resp.Request.URL) != s.client.origin
+	foreign := !s.client.isOrigin(resp.Request.URL)
 	s.foreign = foreign || earlier != nil && s.foreign
 }
 

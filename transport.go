@@ -88,8 +88,12 @@ func (b *budget) renew() {
 // it is that package's policy, too.
 type exchange struct {
 	client *Client
-	call   *call
+	call   call
 	budget *budget
+	own    budget // the budget, unless the call is one of several that share one
+
+	retrying retryablehttp.Client
+	once     http.Client // over the exchange: does one attempt
 
 	waited  time.Duration // before it
 	waiting bool          // whether go-retryablehttp is waiting before the next
@@ -108,14 +112,13 @@ type exchange struct {
 // nil error comes with a success, whose body is read already unless the call streams.
 func (x *exchange) do(req *retryablehttp.Request) (*http.Response, error) {
 	ctx := req.Context()
-	retrying := retryablehttp.Client{
-		HTTPClient:   &http.Client{Transport: x, CheckRedirect: useLastResponse},
-		RetryMax:     math.MaxInt, // the budget decides
-		CheckRetry:   x.checkRetry,
-		Backoff:      x.backoff,
-		ErrorHandler: retryablehttp.PassthroughErrorHandler,
-	}
-	resp, err := retrying.Do(req)
+	x.once = http.Client{Transport: x, CheckRedirect: useLastResponse}
+	x.retrying.HTTPClient = &x.once
+	x.retrying.RetryMax = math.MaxInt // the budget decides
+	x.retrying.CheckRetry = x.checkRetry
+	x.retrying.Backoff = x.backoff
+	x.retrying.ErrorHandler = retryablehttp.PassthroughErrorHandler
+	resp, err := x.retrying.Do(req)
 	switch {
 	case x.waiting && ctx.Err() != nil: // canceled between two attempts
 		return nil, x.fail(ctx, req.URL, nil)
