@@ -98,7 +98,7 @@ func (s *JobsService) OpenArtifacts(ctx context.Context, project ProjectID, from
 		return f.source.close()
 	})
 	if err := f.index(size); err != nil {
-		f.Close() //nolint:errcheck // the first error is the one to tell
+		f.Close()
 		return nil, err
 	}
 	return f, nil
@@ -195,13 +195,13 @@ func (f *ArtifactsFS) readAll(e *archiveEntry) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer content.Close() //nolint:errcheck // it can't fail
+	defer content.Close()
 	// The size is what the archive says, so memory follows what comes.
 	buffer := make([]byte, 0, min(e.size, blockSize)+1)
 	for {
 		n, err := content.Read(buffer[len(buffer):cap(buffer)])
 		buffer = buffer[:len(buffer)+n]
-		if err == io.EOF { //nolint:errorlint // a Reader returns io.EOF itself
+		if err == io.EOF {
 			return buffer, nil
 		}
 		if err != nil {
@@ -273,7 +273,7 @@ func (f *ArtifactsFS) target(e *archiveEntry) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer content.Close() //nolint:errcheck // it can't fail
+	defer content.Close()
 	return readTarget(content)
 }
 

@@ -64,7 +64,7 @@ func FuzzOpenArtifacts(f *testing.F) {
 				require.Equal(t, fs.ModeSymlink, d.Type())
 				return nil
 			}
-			defer file.Close() //nolint:errcheck // it was only read
+			defer file.Close()
 			if d.Type().IsRegular() {
 				n, err := io.Copy(io.Discard, io.LimitReader(file, 16<<20))
 				require.True(t, err != nil || n == min(info.Size(), 16<<20), path)
@@ -81,9 +81,9 @@ func FuzzExtractArtifacts(f *testing.F) {
 	outer := f.TempDir()
 	require.NoError(f, os.WriteFile(filepath.Join(outer, "outside"), []byte("outside"), 0o600))
 	f.Fuzz(func(t *testing.T, content []byte, noRanges bool) {
-		dir, err := os.MkdirTemp(outer, "inner")
+		dir, err := os.MkdirTemp(outer, "inner") //nolint:usetesting // its parent is watched
 		require.NoError(t, err)
-		defer os.RemoveAll(dir) //nolint:errcheck // the whole is removed at the end
+		defer os.RemoveAll(dir)
 		before, err := os.ReadDir(outer)
 		require.NoError(t, err)
 		opts := &ExtractOptions{MaxBytes: 4 << 20, MaxFiles: 100, Overwrite: len(content)%2 == 0}
@@ -91,7 +91,7 @@ func FuzzExtractArtifacts(f *testing.F) {
 		require.NotNil(t, got)
 		after, readErr := os.ReadDir(outer)
 		require.NoError(t, readErr)
-		require.Equal(t, len(before), len(after), "something was made outside")
+		require.Len(t, after, len(before), "something was made outside")
 		outside, readErr := os.ReadFile(filepath.Join(outer, "outside"))
 		require.NoError(t, readErr)
 		require.Equal(t, "outside", string(outside))
@@ -99,7 +99,7 @@ func FuzzExtractArtifacts(f *testing.F) {
 		files, size := 0, int64(0)
 		root, openErr := os.OpenRoot(dir)
 		require.NoError(t, openErr)
-		defer root.Close() //nolint:errcheck // it was only read
+		defer root.Close()
 		for path, content := range filesIn(t, dir) {
 			require.NotContains(t, filepath.Base(path), temporaryStart)
 			if path[len(path)-1] == '/' {

@@ -137,7 +137,7 @@ func (t *transfer) run(from source, w io.Writer) error {
 		state := from.state()
 		if err != nil {
 			t.digester.giveBack(buffer)
-			if err == io.EOF {
+			if err == io.EOF { //nolint:errorlint // a wrapped one is a broken connection, not the end
 				return t.checkSize(max(t.written, state.total))
 			}
 			return err

@@ -101,7 +101,7 @@ func (s *fickleServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		w.Write(content) //nolint:errcheck // the client tells
 	}
-	http.NewResponseController(w).Flush() //nolint:errcheck // the client tells
+	http.NewResponseController(w).Flush()
 }
 
 func (s *fickleServer) answerWrongRange(w http.ResponseWriter, r *http.Request, content []byte, lie int) {

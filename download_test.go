@@ -104,7 +104,7 @@ func handle(t testing.TB, handler func(w http.ResponseWriter, r *http.Request, n
 
 // breakOff ends an answer in its middle.
 func breakOff(w http.ResponseWriter) {
-	http.NewResponseController(w).Flush() //nolint:errcheck // it is broken off anyway
+	http.NewResponseController(w).Flush()
 	panic(http.ErrAbortHandler)
 }
 
@@ -121,7 +121,7 @@ func serveContent(w http.ResponseWriter, r *http.Request, content []byte) {
 
 func downloadArchive(t testing.TB, client *gitlabjobs.Client, w io.Writer, opts *gitlabjobs.DownloadOptions) (*gitlabjobs.Download, error) {
 	t.Helper()
-	return client.Jobs.DownloadArtifacts(context.Background(), "1", gitlabjobs.FromJob(1), w, opts) //nolint:usetesting // benchmarks and cleanups use it, too
+	return client.Jobs.DownloadArtifacts(context.Background(), "1", gitlabjobs.FromJob(1), w, opts)
 }
 
 // A connection that is reset every 8 MiB costs few bytes more than the archive
@@ -197,8 +197,8 @@ func TestDownloadOfChangedContent(t *testing.T) {
 		{"other bytes", func(w http.ResponseWriter, _ *http.Request) { w.Write(other) }},          //nolint:errcheck // the client tells
 		{"fewer bytes", func(w http.ResponseWriter, _ *http.Request) { w.Write(content[:1000]) }}, //nolint:errcheck // the client tells
 		{"fewer bytes of unknown length", func(w http.ResponseWriter, _ *http.Request) {
-			w.Write(content[:1000])               //nolint:errcheck // the client tells
-			http.NewResponseController(w).Flush() //nolint:errcheck // likewise
+			w.Write(content[:1000]) //nolint:errcheck // the client tells
+			http.NewResponseController(w).Flush()
 		}},
 		{"another ETag", func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("ETag", `"v2"`)
@@ -337,7 +337,7 @@ func TestDownloadResumesByTheTimeOfTheLastChange(t *testing.T) {
 		}
 		assert.Equal(t, modified, r.Header.Get("If-Range"))
 		at, err := http.ParseTime(modified)
-		assert.NoError(t, err)
+		require.NoError(t, err)
 		http.ServeContent(w, r, "", at, bytes.NewReader(content))
 	})
 	var got bytes.Buffer
@@ -481,7 +481,7 @@ func TestDownloadOfBadInputAsksForNothing(t *testing.T) {
 		},
 	} {
 		d, err := download()
-		assert.Error(t, err, name)
+		require.Error(t, err, name)
 		assert.Nil(t, d, name)
 	}
 	assert.Zero(t, requests.Load())
@@ -748,8 +748,8 @@ func TestDownloadHasTheCauseOfItsCancellation(t *testing.T) {
 	hangUp := make(chan struct{})
 	server, _ := handle(t, func(w http.ResponseWriter, r *http.Request, n int) {
 		w.Header().Set("Content-Length", "1000")
-		w.Write(pattern(500))                 //nolint:errcheck // the client tells
-		http.NewResponseController(w).Flush() //nolint:errcheck // likewise
+		w.Write(pattern(500)) //nolint:errcheck // the client tells
+		http.NewResponseController(w).Flush()
 		<-hangUp
 	})
 	defer close(hangUp)

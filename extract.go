@@ -171,7 +171,7 @@ func (x *extractor) open() error {
 // fetchDirectory puts the archive's list of entries into the spool, before
 // what stands before it.
 func (x *extractor) fetchDirectory(ranges *rangeReader) error {
-	defer ranges.close() //nolint:errcheck // it can't fail
+	defer ranges.close()
 	directory, err := findZipDirectory(ranges, x.size)
 	if err != nil {
 		return err
@@ -209,9 +209,9 @@ func (x *extractor) fail(err error) {
 func (x *extractor) close() {
 	x.cancel(nil)
 	x.filling.Wait()
-	x.content.Close() //nolint:errcheck // it can't fail
+	x.content.Close()
 	if x.spool != nil {
-		x.spool.close() //nolint:errcheck // nothing depends on it any more
+		x.spool.close()
 	}
 }
 

@@ -164,7 +164,7 @@ func cutOff(beginning string, reset bool) http.HandlerFunc {
 		if tcp, ok := conn.(*net.TCPConn); ok && reset {
 			tcp.SetLinger(0) //nolint:errcheck // the test would notice
 		}
-		conn.Close() //nolint:errcheck // likewise
+		conn.Close()
 	}
 }
 
@@ -218,7 +218,7 @@ func brokenHandshake(t testing.TB, _ *fault) []Option {
 				return
 			}
 			conn.Read(make([]byte, 1)) //nolint:errcheck // the greeting has begun
-			conn.Close()               //nolint:errcheck // that is the fault
+			conn.Close()
 		}
 	})
 	t.Cleanup(func() {

@@ -423,7 +423,7 @@ func TestOtherIterators(t *testing.T) {
 		page = max(page, 1)
 		w.Header().Set("X-Next-Page", map[bool]string{true: strconv.Itoa(page + 1)}[page < pages])
 		// Each page brings the last item of the one before it again.
-		fmt.Fprintf(w, `[{"id":%d,"path":"f%[1]d"},{"id":%d,"path":"f%[2]d"}]`, page, page+1) //nolint:errcheck // the client may be gone
+		fmt.Fprintf(w, `[{"id":%d,"path":"f%[1]d"},{"id":%d,"path":"f%[2]d"}]`, page, page+1)
 	})
 	jobs := g.client(t).Jobs
 	var ids []int64

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -222,7 +223,7 @@ func TestFromEnvironment(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			getenv := func(name string) string { return test.env[name] }
-			for _, opts := range [][]Option{append([]Option{FromEnvironment()}, test.opts...), append(test.opts[:len(test.opts):len(test.opts)], FromEnvironment())} {
+			for _, opts := range [][]Option{append([]Option{FromEnvironment()}, test.opts...), append(slices.Clip(test.opts), FromEnvironment())} {
 				config, err := newConfig(opts, getenv)
 				if test.err != "" {
 					require.ErrorContains(t, fails(t, err), "FromEnvironment: "+test.err)

@@ -177,7 +177,7 @@ func (p *parallel) fill(s *stream, r *span) error {
 	defer p.release(r)
 	for {
 		n, err := s.Read(buffer[:])
-		if err == io.EOF {
+		if err == io.EOF { //nolint:errorlint // a wrapped one is a broken connection, not the end
 			return nil
 		}
 		if err != nil {

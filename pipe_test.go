@@ -36,8 +36,6 @@ type hit struct {
 	sent   int // bytes of the body
 }
 
-const pipeBase = "http://gitlab.test/api/v4/projects/42"
-
 // newPipeGitLab starts a server, and a client of it that doesn't retry unless
 // opts say otherwise.
 func newPipeGitLab(t *testing.T, handler http.HandlerFunc, opts ...gitlabjobs.Option) (*pipeGitLab, *gitlabjobs.JobsService) {
@@ -49,7 +47,7 @@ func newPipeGitLab(t *testing.T, handler http.HandlerFunc, opts ...gitlabjobs.Op
 	serving.Go(func() { server.Serve(listener) }) //nolint:errcheck // it ends with the test
 	transport := &http.Transport{DialContext: listener.dial}
 	t.Cleanup(func() {
-		server.Close() //nolint:errcheck // as above
+		server.Close()
 		transport.CloseIdleConnections()
 		serving.Wait()
 	})

@@ -130,7 +130,7 @@ func (p *jobPoller) ask(ctx context.Context) (bool, error) {
 	job := new(Job)
 	cl := p.call
 	cl.into = job
-	_, changed, err := p.client.sendUnlessKnown(ctx, cl, &p.etag)
+	_, changed, err := p.client.sendUnlessKnown(ctx, cl, &p.etag) //nolint:bodyclose // send has read and closed it
 	if err != nil || !changed {
 		return false, err
 	}

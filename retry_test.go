@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"math"
 	"net/http"
 	"net/http/httptest"
@@ -135,9 +136,7 @@ func TestServersLimitsAreObeyed(t *testing.T) {
 						answerJSON(jobJSON(1))(w, r)
 						return
 					}
-					for name, values := range limit.header() {
-						w.Header()[name] = values
-					}
+					maps.Copy(w.Header(), limit.header())
 					w.WriteHeader(limit.status)
 				})
 				var attempts []Attempt
@@ -168,9 +167,7 @@ func TestServersLimitsHoldAllRequests(t *testing.T) {
 						answerJSON(jobJSON(1))(w, r)
 						return
 					}
-					for name, values := range limit.header() {
-						w.Header()[name] = values
-					}
+					maps.Copy(w.Header(), limit.header())
 					answer(limit.status, "application/json", jobJSON(1))(w, r)
 				})
 				client := m.client(t)
@@ -223,9 +220,7 @@ func TestWaitsThatAreNotBegun(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := serveMemory(t, func(w http.ResponseWriter, _ *http.Request) {
-					for name, values := range test.header {
-						w.Header()[name] = values
-					}
+					maps.Copy(w.Header(), test.header)
 					w.WriteHeader(test.status)
 				})
 				client := m.client(t, test.opts...)
@@ -246,7 +241,7 @@ func TestWaitsThatAreNotBegun(t *testing.T) {
 				assert.Equal(t, test.after, refusal.RetryAfter)
 				assert.Equal(t, "http://gitlab.test/gitlab/api/v4/projects/1/jobs/2/play", refusal.URL)
 				assert.Contains(t, err.Error(), "(not sent)")
-				assert.NotErrorIs(t, err, ErrOutcomeUnknown)
+				require.NotErrorIs(t, err, ErrOutcomeUnknown)
 				assert.Len(t, m.arrived(), 1)
 			})
 		})
@@ -269,7 +264,7 @@ func TestGateRefusalIsNoNotFound(t *testing.T) {
 		defer cancel()
 		_, err = client.Jobs.Get(ctx, "1", 2)
 		require.ErrorIs(t, fails(t, err), ErrRateLimited)
-		assert.NotErrorIs(t, err, ErrNotFound)
+		require.NotErrorIs(t, err, ErrNotFound)
 		assert.ErrorContains(t, err, "the rate limit is used up (not sent) (retry after 1m0s)")
 	})
 }
@@ -441,7 +436,7 @@ func TestRotatedToken(t *testing.T) {
 			job, err := classes[class].call(t.Context(), client.Jobs)
 			if retryClass(class) == once {
 				require.ErrorIs(t, fails(t, err), ErrUnauthorized)
-				assert.NotErrorIs(t, err, ErrOutcomeUnknown)
+				require.NotErrorIs(t, err, ErrOutcomeUnknown)
 			} else {
 				require.NoError(t, err)
 				assert.Equal(t, int64(42), job.ID)

@@ -28,7 +28,7 @@ import (
 
 func saveArchive(t testing.TB, client *gitlabjobs.Client, name string, opts *gitlabjobs.SaveOptions) (*gitlabjobs.Download, error) {
 	t.Helper()
-	return client.Jobs.SaveArtifacts(context.Background(), "1", gitlabjobs.FromJob(1), name, opts) //nolint:usetesting // benchmarks use it, too
+	return client.Jobs.SaveArtifacts(context.Background(), "1", gitlabjobs.FromJob(1), name, opts)
 }
 
 // assertFiles asserts that a directory has these files and no others.
@@ -428,8 +428,8 @@ func TestSavesOfOneFile(t *testing.T) {
 				content := contentOf(job)
 				w.Header().Set("ETag", fmt.Sprintf(`"v%d"`, job))
 				w.Header().Set("Content-Length", strconv.Itoa(len(content)))
-				w.Write(content[:50_000])             //nolint:errcheck // the client tells
-				http.NewResponseController(w).Flush() //nolint:errcheck // likewise
+				w.Write(content[:50_000]) //nolint:errcheck // the client tells
+				http.NewResponseController(w).Flush()
 				halfway.Done()
 				halfway.Wait()
 				w.Write(content[50_000:]) //nolint:errcheck // likewise
@@ -608,8 +608,8 @@ type pausingWriter struct {
 
 func (w *pausingWriter) Write(p []byte) (int, error) {
 	if len(p) >= w.left {
-		w.ResponseWriter.Write(p[:w.left])                   //nolint:errcheck // the client tells
-		http.NewResponseController(w.ResponseWriter).Flush() //nolint:errcheck // likewise
+		w.ResponseWriter.Write(p[:w.left]) //nolint:errcheck // the client tells
+		http.NewResponseController(w.ResponseWriter).Flush()
 		w.pause()
 	}
 	w.left -= len(p)

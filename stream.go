@@ -198,7 +198,7 @@ func (s *stream) ask() error {
 		cl.header[headerIfNoneMatch] = []string{s.known}
 		cl.accept = append(cl.accept, http.StatusNotModified)
 	}
-	resp, err := s.client.send(s.ctx, cl) //nolint:bodyclose // it becomes the stream's
+	resp, err := s.client.send(s.ctx, cl)
 	s.call.waited = 0
 	if err != nil {
 		return err

@@ -135,14 +135,14 @@ func (l *liveLog) fetch() (bool, error) {
 }
 
 func (l *liveLog) close() {
-	l.stream.Close() //nolint:errcheck // it can't fail
+	l.stream.Close()
 	l.digester.close()
 }
 
 // renew makes a stream that has come to its end, or failed, go on with what
 // its content has gained since.
 func (s *stream) renew() {
-	s.Close() //nolint:errcheck // what was wanted of it has been read
+	s.Close()
 	s.total, s.broken, s.budget = -1, nil, s.client.newBudget()
 }
 

@@ -59,7 +59,7 @@ func serveGzip(w http.ResponseWriter, r *http.Request, log string) {
 	var encoded bytes.Buffer
 	z := gzip.NewWriter(&encoded)
 	fmt.Fprint(z, log)
-	z.Close() //nolint:errcheck // a bytes.Buffer doesn't fail
+	z.Close()
 	w.Header().Set("Content-Encoding", "gzip")
 	serveConditional(w, r, encoded.String())
 }
@@ -442,7 +442,7 @@ func TestFollowTraceResumesBrokenConnections(t *testing.T) {
 					return
 				}
 				require.NoError(t, err)
-				assert.True(t, log == w.String(), "%d bytes of %d", w.Len(), len(log))
+				assert.Equal(t, log, w.String(), "%d bytes of %d", w.Len(), len(log))
 			})
 		})
 	}
@@ -462,7 +462,7 @@ func TestFollowTraceResumesBrokenConnections(t *testing.T) {
 			var w strings.Builder
 			_, err := jobs.FollowTrace(t.Context(), "42", 7, &w, followEverySecond())
 			require.NoError(t, err)
-			assert.True(t, log == w.String(), "%d bytes of %d", w.Len(), len(log))
+			assert.Equal(t, log, w.String(), "%d bytes of %d", w.Len(), len(log))
 		})
 	})
 }
@@ -478,8 +478,8 @@ func (w *breakingWriter) Write(p []byte) (int, error) {
 		w.left -= len(p)
 		return w.ResponseWriter.Write(p)
 	}
-	w.ResponseWriter.Write(p[:w.left])               //nolint:errcheck // the connection ends here
-	http.NewResponseController(unwrapped(w)).Flush() //nolint:errcheck // likewise
+	w.ResponseWriter.Write(p[:w.left]) //nolint:errcheck // the connection ends here
+	http.NewResponseController(unwrapped(w)).Flush()
 	panic(http.ErrAbortHandler)
 }
 
@@ -495,7 +495,7 @@ func TestFollowTraceReturnsTheWritersErrorAsItIs(t *testing.T) {
 				g, jobs := newCourse(t, course{status: always("running"), log: growingLog})
 				w := &fullWriter{room: 10, err: full}
 				job, err := jobs.FollowTrace(t.Context(), "42", 7, w, followEverySecond())
-				assert.Same(t, full, err) //nolint:testifylint // identity is what is promised
+				assert.Same(t, full, err)
 				assert.Equal(t, gitlabjobs.StatusRunning, job.Status)
 				assert.Equal(t, []float64{0, 1, 2}, g.seconds(logPath))
 			})
@@ -542,7 +542,7 @@ func TestFollowTraceResumesAGrowingLog(t *testing.T) {
 		var w strings.Builder
 		_, err := jobs.FollowTrace(t.Context(), "42", 7, &w, followEverySecond())
 		require.NoError(t, err)
-		assert.True(t, log == w.String(), "%d bytes of %d", w.Len(), len(log))
+		assert.Equal(t, log, w.String(), "%d bytes of %d", w.Len(), len(log))
 		statuses := g.statuses(logPath)
 		assert.NotContains(t, statuses[1:], http.StatusOK, "%v", statuses)
 	})

@@ -135,7 +135,7 @@ func TestWaitAdaptsItsIntervals(t *testing.T) {
 					gap := moments[i] - moments[i-1]
 					low, high := max(interval*(1-jitter), test.min), min(interval*(1+jitter), test.max)
 					assert.InDelta(t, (low+high)/2, gap, (high-low)/2+1e-6, "poll %d of %v", i, moments)
-					jittered = jittered || gap != interval //nolint:testifylint // any difference will do
+					jittered = jittered || gap != interval
 					interval = min(interval*1.5, test.max)
 				}
 				assert.Equal(t, test.min < test.max, jittered, "%v", moments)
@@ -177,7 +177,7 @@ func TestPollingRefusesBadInput(t *testing.T) {
 				{"", 7, 0, 0, "the project is empty"},
 				{"42", 0, 0, 0, "an ID is above 0"},
 			} {
-				assert.ErrorContains(t, call(test.project, test.id, test.shortest, test.longest), test.says, name)
+				require.ErrorContains(t, call(test.project, test.id, test.shortest, test.longest), test.says, name)
 			}
 		}
 		_, err := jobs.FollowTrace(t.Context(), "42", 7, nil, nil)

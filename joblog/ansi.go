@@ -24,10 +24,10 @@ const (
 func (s codeState) step(b byte) (next codeState, taken bool) {
 	switch s {
 	case codeEscape:
-		switch {
-		case b == '[':
+		switch b {
+		case '[':
 			return codeCSI, true
-		case b == ']' || b == 'P' || b == 'X' || b == '^' || b == '_':
+		case ']', 'P', 'X', '^', '_':
 			return codeString, true
 		}
 		return stepIntermediate(b)

@@ -1,5 +1,7 @@
 package joblog
 
+import "slices"
+
 // maxDepth bounds how many sections are open at once. A log could open them
 // without end, and each line that opens or closes one copies their names.
 const maxDepth = 1000
@@ -61,7 +63,7 @@ func (n *nesting) share() []string {
 		return nil
 	}
 	n.shared = true
-	return n.open[:len(n.open):len(n.open)]
+	return slices.Clip(n.open)
 }
 
 // name makes a string of a name without an allocation where it can.

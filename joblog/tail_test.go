@@ -70,7 +70,7 @@ func TestTailMemory(t *testing.T) {
 			tail := func(size int64) func() {
 				return func() {
 					lines, err := joblog.Tail(io.LimitReader(&repeatReader{block: blocks[name]}, size), 100)
-					assert.NoError(t, err)
+					require.NoError(t, err)
 					assert.Len(t, lines, 100)
 				}
 			}

@@ -2,6 +2,7 @@ package joblog
 
 import (
 	"bytes"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -70,8 +71,8 @@ func (s *screen) after(i int) []byte {
 // belongs, which is its last text or section start, and those after it. A line
 // without either belongs to its end.
 func (s *screen) split() (before, after []mark) {
-	for i := len(s.marks) - 1; i >= 0; i-- {
-		if s.marks[i].start || len(s.after(i)) > 0 {
+	for i, v := range slices.Backward(s.marks) {
+		if v.start || len(s.after(i)) > 0 {
 			return s.marks[:i+1], s.marks[i+1:]
 		}
 	}
