@@ -12,7 +12,7 @@ const (
 	// minSecret is how long a token is at least for its value to be searched
 	// in foreign text: a shorter one, which no server gives out, would blot
 	// out parts of ordinary words.
-	minSecret = 8 // bytes
+	minSecret = 6 // bytes
 )
 
 // shownParameters are the query parameters whose values may be shown. Others
@@ -55,12 +55,12 @@ func redactQuery(rawQuery string) string {
 }
 
 var (
-	urlUserinfo = regexp.MustCompile(`(://)[^/?#@\s"']*@`)
-	urlQuery    = regexp.MustCompile(`(https?://[^\s"'?]*\?)[^\s"']*`)
+	urlUserinfo = regexp.MustCompile(`(://)[^/?#\s"']*@`)
+	urlQuery    = regexp.MustCompile(`(https?://[^\s"'?]*\?)([^\s"']*[^\s"'.,:;)])`)
 )
 
-// redactText cuts secret, wherever it stands, and the user information and
-// queries of URLs out of text.
+// redactText cuts secret, wherever it stands, and what redactURL cuts out of
+// URLs, out of text. Text that was redacted before stays as it is.
 func redactText(text, secret string) string {
 	if len(secret) >= minSecret {
 		for _, spelling := range []string{secret, url.QueryEscape(secret), url.PathEscape(secret)} {
@@ -69,7 +69,10 @@ func redactText(text, secret string) string {
 	}
 	if strings.Contains(text, "://") {
 		text = urlUserinfo.ReplaceAllString(text, "${1}"+redacted+"@")
-		text = urlQuery.ReplaceAllString(text, "${1}"+redacted)
+		text = urlQuery.ReplaceAllStringFunc(text, func(match string) string {
+			address, query, _ := strings.Cut(match, "?")
+			return address + "?" + redactQuery(query)
+		})
 	}
 	return text
 }
