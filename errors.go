@@ -221,7 +221,7 @@ func flattenValue(value any) string {
 	case nil:
 		return ""
 	case string:
-		return v
+		return strings.TrimSpace(v)
 	case []any:
 		var parts []string
 		for _, item := range v {
@@ -235,10 +235,12 @@ func flattenValue(value any) string {
 		for _, key := range slices.Sorted(maps.Keys(v)) {
 			text := flattenValue(v[key])
 			// "base" and "error" say nothing about which attribute is meant.
-			if key != "base" && key != "error" {
+			if text != "" && key != "base" && key != "error" {
 				text = key + " " + text
 			}
-			parts = append(parts, text)
+			if text != "" {
+				parts = append(parts, text)
+			}
 		}
 		return strings.Join(parts, "; ")
 	default:
