@@ -290,7 +290,7 @@ func (s *stream) startOver(resp *http.Response) error {
 		}
 		s.body = &decodedBody{body, resp.Body}
 	default:
-		return s.abandon(fmt.Errorf("%w: encoded as %q", ErrUnexpectedContent, oneLine(encoding, 32)))
+		return s.abandon(fmt.Errorf("%w: encoded in a way that was not asked for", ErrUnexpectedContent))
 	}
 	if s.offset > 0 && s.discard != nil {
 		if err := s.discard(); err != nil {
