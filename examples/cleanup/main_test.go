@@ -170,7 +170,7 @@ func TestResume(t *testing.T) {
 			first := s.Server.Requests()[0].Query
 			assert.NotEmpty(t, first.Get("cursor")+first.Get("page"))
 			_, err := os.Stat(stateFile)
-			assert.ErrorIs(t, err, os.ErrNotExist)
+			require.ErrorIs(t, err, os.ErrNotExist)
 			for _, job := range pipeline.Jobs() {
 				require.Nil(t, job.Snapshot().ArtifactsFile)
 			}
