@@ -249,6 +249,6 @@ func (s *stream) section(from, to int64) *stream {
 	return &stream{
 		ctx: s.ctx, client: s.client, call: s.call, accept: s.accept, url: s.url,
 		budget: s.client.newBudget(), offset: from, end: to, total: s.total,
-		validator: s.validator, pinned: true,
+		validator: s.validator, pinned: true, header: s.header, foreign: s.foreign,
 	}
 }
