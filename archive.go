@@ -55,8 +55,8 @@ var (
 // OpenArtifacts opens an archive as a file system, without downloading it: to
 // list an archive, or to read one file of it, takes a few requests and few of
 // its bytes. Where the server does no ranges, or names no version of the
-// content by ETag or Last-Modified, the archive is downloaded to a temporary
-// file. The context governs all reads until Close, which must be called.
+// content by ETag or Last-Modified, the archive is downloaded to a file in
+// [os.TempDir]. The context governs all reads until Close, which must be called.
 //
 // The content is pinned: reads fail with [ErrContentChanged] once the server
 // has another. Other errors are [ErrUnexpectedContent] for what is no zip
@@ -98,7 +98,7 @@ func (s *JobsService) OpenArtifacts(ctx context.Context, project ProjectID, from
 		return f.source.close()
 	})
 	if err := f.index(size); err != nil {
-		f.Close()
+		f.Close() // the first error is the one to tell
 		return nil, err
 	}
 	return f, nil
@@ -195,13 +195,13 @@ func (f *ArtifactsFS) readAll(e *archiveEntry) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer content.Close()
+	defer content.Close() // it can't fail
 	// The size is what the archive says, so memory follows what comes.
 	buffer := make([]byte, 0, min(e.size, blockSize)+1)
 	for {
 		n, err := content.Read(buffer[len(buffer):cap(buffer)])
 		buffer = buffer[:len(buffer)+n]
-		if err == io.EOF {
+		if err == io.EOF { // a Reader returns io.EOF itself
 			return buffer, nil
 		}
 		if err != nil {
@@ -273,7 +273,7 @@ func (f *ArtifactsFS) target(e *archiveEntry) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer content.Close()
+	defer content.Close() // it can't fail
 	return readTarget(content)
 }
 

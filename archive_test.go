@@ -258,7 +258,7 @@ func TestArtifactsFSWorksWithWhatTakesOne(t *testing.T) {
 	req.Header.Set("Range", "bytes=100000-100009")
 	resp, err := web.Client().Do(req)
 	require.NoError(t, err)
-	defer resp.Body.Close()
+	defer resp.Body.Close() // read to its end
 	require.Equal(t, http.StatusPartialContent, resp.StatusCode)
 	got, err := io.ReadAll(resp.Body)
 	require.NoError(t, err)
@@ -504,7 +504,7 @@ func (w *brokenWriter) Write(p []byte) (int, error) {
 	w.left -= len(p)
 	n, err := w.ResponseWriter.Write(p)
 	if w.left == 0 {
-		http.NewResponseController(w.ResponseWriter).Flush()
+		http.NewResponseController(w.ResponseWriter).Flush() // the answer is lost anyway
 		panic(http.ErrAbortHandler)
 	}
 	return n, err
@@ -614,8 +614,8 @@ func TestSpooledArchive(t *testing.T) {
 
 	// Without a length it is counted as it comes.
 	server.fault = func(w http.ResponseWriter, _ *http.Request) bool {
-		http.NewResponseController(w).Flush()
-		w.Write(archive) //nolint:errcheck // the client may leave
+		http.NewResponseController(w).Flush() // it is supported
+		w.Write(archive)                      //nolint:errcheck // the client may leave
 		return true
 	}
 	_, err = c.Jobs.OpenArtifacts(t.Context(), "1", FromJob(7), &OpenOptions{MaxSpool: 1000})

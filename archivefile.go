@@ -49,7 +49,7 @@ func (f *openFile) Read(p []byte) (int, error) {
 // position makes the content go on at the offset.
 func (f *openFile) position() error {
 	if f.at > f.offset {
-		f.content.Close()
+		f.content.Close() // it can't fail
 		f.content = nil
 	}
 	if f.content == nil {

@@ -26,7 +26,7 @@ type archiveSource interface {
 func openSource(content *stream, maxSpool int64) (source archiveSource, size int64, err error) {
 	defer func() {
 		if err != nil {
-			content.Close()
+			content.Close() // it can't fail
 		}
 	}()
 	first, err := content.probe(blockSize)
@@ -41,7 +41,7 @@ func openSource(content *stream, maxSpool int64) (source archiveSource, size int
 		return nil, 0, err
 	}
 	if err := spool.fill(maxSpool); err != nil {
-		spool.close()
+		spool.close() // the first error is the one to tell
 		return nil, 0, err
 	}
 	return spool, spool.written, nil

@@ -35,8 +35,8 @@ const (
 )
 
 // ExtractArtifacts extracts an archive into a directory, which it makes where
-// it is missing. It downloads the archive to a temporary file, once its list
-// of entries has been looked at, and extracts what has come meanwhile. Each
+// it is missing. It downloads the archive to a file in [os.TempDir], once its
+// list of entries has been looked at, and extracts what has come meanwhile. Each
 // file is written under another name, checked and then renamed. File modes are
 // those of the archive within 0o777 and the umask.
 //
@@ -171,7 +171,7 @@ func (x *extractor) open() error {
 // fetchDirectory puts the archive's list of entries into the spool, before
 // what stands before it.
 func (x *extractor) fetchDirectory(ranges *rangeReader) error {
-	defer ranges.close()
+	defer ranges.close() // it can't fail
 	directory, err := findZipDirectory(ranges, x.size)
 	if err != nil {
 		return err
@@ -209,9 +209,9 @@ func (x *extractor) fail(err error) {
 func (x *extractor) close() {
 	x.cancel(nil)
 	x.filling.Wait()
-	x.content.Close()
+	x.content.Close() // it can't fail
 	if x.spool != nil {
-		x.spool.close()
+		x.spool.close() // nothing depends on it any more
 	}
 }
 

@@ -34,7 +34,7 @@ func (x *extractor) extract(dir string) error {
 	if err != nil {
 		return fmt.Errorf("gitlabjobs: %w", err)
 	}
-	defer root.Close()
+	defer root.Close() // nothing was written to it
 	x.each(root, directoryEntry, 1)
 	x.each(root, fileEntry, min(maxWorkers, runtime.GOMAXPROCS(0)))
 	x.each(root, linkEntry, 1)
@@ -109,7 +109,7 @@ func (x *extractor) makeFile(p *placer, name string, file *zip.File) error {
 	if err != nil {
 		return err
 	}
-	defer content.Close()
+	defer content.Close() // it can't fail
 	perm := file.Mode().Perm()
 	if perm == 0 {
 		perm = newFileMode
@@ -154,7 +154,7 @@ func (x *extractor) inflate(w io.Writer, content io.Reader, compressed int64) er
 		if _, failed := w.Write(buffer[:n]); failed != nil {
 			return failed
 		}
-		if err == io.EOF {
+		if err == io.EOF { // a Reader returns io.EOF itself
 			return nil
 		}
 		if err != nil {
@@ -190,7 +190,7 @@ func (x *extractor) makeLink(p *placer, name string, file *zip.File) error {
 	if err != nil {
 		return err
 	}
-	defer content.Close()
+	defer content.Close() // it can't fail
 	target, err := readTarget(content)
 	if err != nil {
 		return err
@@ -286,7 +286,7 @@ func (p *placer) enter(dir string, perm fs.FileMode) (*os.Root, error) {
 // leave goes back to the root.
 func (p *placer) leave() {
 	if p.at != p.root {
-		p.at.Close()
+		p.at.Close() // nothing was written to it
 	}
 	p.at, p.path = p.root, "."
 }

@@ -163,7 +163,7 @@ func (r *rangeReader) receive(first int64, run []*block) {
 		r.underWay--
 		r.mu.Unlock()
 	}
-	s.Close()
+	s.Close() // it can't fail
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.underWay -= int64(len(run))
@@ -215,7 +215,7 @@ func (s *stream) probe(length int64) ([]byte, error) {
 	}
 	first := make([]byte, min(length, s.total))
 	_, err := io.ReadFull(s, first)
-	s.Close()
+	s.Close() // it can't fail
 	s.end = -1
 	return first, err
 }
@@ -239,7 +239,7 @@ func (s *stream) endProbe(resp *http.Response) error {
 		return s.startOver(resp)
 	}
 	s.end = -1
-	s.body.Close()
+	s.body.Close() // it isn't wanted
 	s.body = nil
 	return s.ask()
 }

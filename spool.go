@@ -82,7 +82,7 @@ func (sp *spool) fill(limit int64) error {
 			err = sp.stream.fail(fmt.Errorf("%w: SHA-256 is %s, not %s", ErrChecksumMismatch, got, stated))
 		}
 	}
-	sp.stream.Close()
+	sp.stream.Close() // it can't fail
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
 	sp.ended, sp.err = true, err

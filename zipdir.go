@@ -256,7 +256,7 @@ func (p *zipPart) ReadAt(b []byte, offset int64) (int, error) {
 	if offset < p.data.Size() {
 		var err error
 		n, err = p.data.ReadAt(b[:min(int64(len(b)), p.data.Size()-offset)], offset)
-		if n == len(b) || err != nil && err != io.EOF {
+		if n == len(b) || err != nil && err != io.EOF { // a ReaderAt returns io.EOF itself
 			return n, err
 		}
 		offset += int64(n)
@@ -341,7 +341,7 @@ func readFullAt(r io.ReaderAt, p []byte, offset int64) error {
 	if n == len(p) {
 		return nil
 	}
-	if err == io.EOF {
+	if err == io.EOF { // a ReaderAt returns io.EOF itself
 		return io.ErrUnexpectedEOF
 	}
 	return err
