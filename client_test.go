@@ -229,7 +229,7 @@ func TestNoGoroutineOutlivesItsCall(t *testing.T) {
 		"stall":      neverAnswers,
 		"break":      hangUp("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"),
 		"login page": answer(200, htmlType, "<html>"),
-		"redirect":   http.RedirectHandler("http://gitlab.test/elsewhere", 302).ServeHTTP,
+		"redirect":   http.RedirectHandler("http://gitlab.test/elsewhere", http.StatusFound).ServeHTTP,
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

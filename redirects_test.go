@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -380,9 +381,7 @@ func TestCallersCheckRedirect(t *testing.T) {
 			client := world.client(t)
 			client.CheckRedirect = func(req *http.Request, via []*http.Request) error {
 				for _, before := range via {
-					for name, values := range before.Header {
-						req.Header[name] = values
-					}
+					maps.Copy(req.Header, before.Header)
 				}
 				req.Header.Set("PRIVATE-TOKEN", plantedPrivateToken)
 				req.Header.Set("JOB-TOKEN", plantedJobToken)
