@@ -34,9 +34,12 @@ type attempt struct {
 	left bool // the chain has left the client's origin: credentials stay behind
 
 	refusedRedirect bool
-	connecting      atomic.Bool  // net/http has set out to get this hop a connection
+	connecting      atomic.Bool  // net/http has set out to get this hop a connection; known of class once
 	conns           atomic.Int32 // connections this hop was given
 }
+
+// typicalHeaders is how many header fields most requests have.
+const typicalHeaders = 4
 
 // attemptKey is the key of a context's *attempt.
 type attemptKey struct{}
@@ -50,12 +53,14 @@ func (a *attempt) send(req *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(parent)
 	a.watchdog = newWatchdog(x.client.stallTimeout, cancel)
 	ctx = context.WithValue(ctx, attemptKey{}, a)
-	a.trace = httptrace.ClientTrace{
-		GetConn: func(string) { a.connecting.Store(true) },
-		GotConn: func(httptrace.GotConnInfo) { a.conns.Add(1) },
+	a.trace.GotConn = func(httptrace.GotConnInfo) { a.conns.Add(1) }
+	if x.call.endpoint.class == once {
+		a.trace.GetConn = func(string) { a.connecting.Store(true) }
 	}
-	ctx = httptrace.WithClientTrace(ctx, &a.trace)
-	resp, err := x.client.http.Do(req.WithContext(ctx))
+	req = req.WithContext(httptrace.WithClientTrace(ctx, &a.trace))
+	req.Header = make(http.Header, typicalHeaders)
+	x.client.setHeader(req.Header, &x.call)
+	resp, err := x.client.http.Do(req)
 	a.watchdog.stop()
 	if err != nil {
 		x.final = a.refusedRedirect || isUntrusted(err)

@@ -129,12 +129,12 @@ func (c *Client) send(ctx context.Context, cl call) (*http.Response, error) {
 	return x.do(req)
 }
 
-// acceptJSON are the values of a header, shared by all requests.
-var acceptJSON = []string{"application/json"}
+// mediaTypeJSON are the values of a header, shared by all requests.
+var mediaTypeJSON = []string{"application/json"}
 
 var errNilContext = errors.New("gitlabjobs: the context is nil")
 
-// build makes the request of a call, without its credential.
+// build makes the request of a call, without its header.
 func (c *Client) build(ctx context.Context, cl *call) (*retryablehttp.Request, error) {
 	if ctx == nil {
 		return nil, errNilContext
@@ -165,15 +165,19 @@ func (c *Client) build(ctx context.Context, cl *call) (*retryablehttp.Request, e
 	if err != nil {
 		return nil, fmt.Errorf("gitlabjobs: %w", redactError(err, ""))
 	}
-	maps.Copy(req.Header, cl.header)
-	if req.Header.Get("Accept") == "" && !cl.stream {
-		req.Header["Accept"] = acceptJSON
-	}
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	req.Header["User-Agent"] = c.userAgent
 	return req, nil
+}
+
+// setHeader gives a request the header of its call.
+func (c *Client) setHeader(header http.Header, cl *call) {
+	header["User-Agent"] = c.userAgent
+	if !cl.stream {
+		header["Accept"] = mediaTypeJSON
+	}
+	if cl.body != nil {
+		header["Content-Type"] = mediaTypeJSON
+	}
+	maps.Copy(header, cl.header)
 }
 
 // fetch performs a call whose answer is one JSON value.

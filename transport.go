@@ -90,7 +90,8 @@ type exchange struct {
 	client *Client
 	call   call
 	budget *budget
-	own    budget // the budget, unless the call is one of several that share one
+	own    budget  // the budget, unless the call is one of several that share one
+	first  attempt // most calls have no other
 
 	retrying retryablehttp.Client
 	once     http.Client // over the exchange: does one attempt
@@ -236,7 +237,11 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	x.budget.attempts++
 	start := time.Now()
-	a := &attempt{exchange: x, token: token}
+	a := &x.first
+	if a.exchange != nil {
+		a = new(attempt)
+	}
+	a.exchange, a.token = x, token
 	resp, err := a.send(req)
 	x.failure = err
 	if resp != nil {
