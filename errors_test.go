@@ -119,7 +119,7 @@ func TestErrorTexts(t *testing.T) {
 	} {
 		assert.Equal(t, want, err.Error())
 	}
-	assert.ErrorIs(t, &Error{outcomeUnknown: true}, ErrOutcomeUnknown)
+	require.ErrorIs(t, &Error{outcomeUnknown: true}, ErrOutcomeUnknown)
 	wrapped := fmt.Errorf("bot: %w", &Error{StatusCode: 409})
 	assert.ErrorIs(t, wrapped, ErrConflict)
 }
@@ -250,7 +250,7 @@ func TestRedactError(t *testing.T) {
 			err := redactError(test.err, plantedPrivateToken)
 			assert.Equal(t, test.text, fails(t, err).Error())
 			require.ErrorIs(t, err, cause)
-			assert.NotErrorIs(t, err, context.Canceled)
+			require.NotErrorIs(t, err, context.Canceled)
 			var urlErr *url.Error
 			assert.NotErrorAs(t, err, &urlErr)
 		})

@@ -237,10 +237,10 @@ func TestRedirectMatrix(t *testing.T) {
 							continue
 						}
 						if follows {
-							assert.NoError(t, err, name)
+							require.NoError(t, err, name)
 						} else {
 							require.ErrorIs(t, fails(t, err), ErrRedirectRefused, name)
-							assert.NotErrorIs(t, err, ErrOutcomeUnknown, name)
+							require.NotErrorIs(t, err, ErrOutcomeUnknown, name)
 							assert.Contains(t, err.Error(), fmt.Sprint("redirect refused: ", status, " to http"), name)
 						}
 						for i, a := range arrived {
@@ -331,7 +331,7 @@ func TestRedirectWithoutLocation(t *testing.T) {
 		var refusal *Error
 		require.ErrorAs(t, fails(t, err), &refusal, redirected.name)
 		assert.Equal(t, 301, refusal.StatusCode)
-		assert.NotErrorIs(t, err, ErrOutcomeUnknown)
+		require.NotErrorIs(t, err, ErrOutcomeUnknown)
 		assert.Len(t, world.arrived(), 1)
 	}
 }
