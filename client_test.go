@@ -2,6 +2,7 @@ package gitlabjobs
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -216,6 +218,29 @@ func TestErrorBodiesAreBounded(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A page for browsers is no success, not even where no answer is expected.
+func TestLoginWall(t *testing.T) {
+	t.Parallel()
+	for _, test := range endpointCases(t) {
+		g := serveGitLab(t, answer(200, htmlType, "<!DOCTYPE html><html><title>Sign in</title></html>"))
+		_, err := test.call(t.Context(), g.client(t, hurried()).Jobs, "1")
+		require.ErrorIs(t, fails(t, err), ErrUnexpectedContent, test.name)
+		assert.Equal(t, test.class == once, errors.Is(err, ErrOutcomeUnknown), test.name)
+		assert.Len(t, g.arrivals(), 1, test.name)
+	}
+}
+
+// Without options a client is silent, and works.
+func TestClientWithoutOptions(t *testing.T) {
+	t.Parallel()
+	g := serveGitLab(t, answerJSON(jobJSON(1)))
+	client, err := NewClient(WithBaseURL(g.base()), WithStallTimeout(time.Minute))
+	require.NoError(t, err)
+	job, err := client.Jobs.Get(t.Context(), "1", 1)
+	require.NoError(t, err)
+	assert.Equal(t, int64(1), job.ID)
 }
 
 // A client holds nothing back between calls: no goroutine, no timer. The

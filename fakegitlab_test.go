@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -77,7 +78,7 @@ func newFakeGitLab(t testing.TB, handler http.HandlerFunc) *fakeGitLab {
 func (g *fakeGitLab) arrivals() []arrival {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return append([]arrival(nil), g.requests...)
+	return slices.Clone(g.requests)
 }
 
 // base returns what WithBaseURL takes.
@@ -158,7 +159,7 @@ func (m *memoryNetwork) client(t testing.TB, opts ...Option) *Client {
 func (m *memoryNetwork) arrived() []time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return append([]time.Duration(nil), m.times...)
+	return slices.Clone(m.times)
 }
 
 // A memoryListener accepts the connections that are dialed in memory.

@@ -305,9 +305,14 @@ func TestContextEndsAWait(t *testing.T) {
 		opts    []Option
 		before  int // calls made before the one that is canceled
 	}{
-		"server's limit":        {handler: retryAfter(429, "60")},
-		"backoff":               {handler: answer(500, "", ""), opts: []Option{WithRetry(RetryPolicy{MinWait: time.Hour, MaxWait: 2 * time.Hour})}},
-		"limiter":               {handler: answerJSON(jobJSON(1)), opts: []Option{WithRateLimit(0.001, 1)}, before: 1},
+		"server's limit": {handler: retryAfter(429, "60")},
+		"backoff":        {handler: answer(500, "", ""), opts: []Option{WithRetry(RetryPolicy{MinWait: time.Hour, MaxWait: 2 * time.Hour})}},
+		"limiter":        {handler: answerJSON(jobJSON(1)), opts: []Option{WithRateLimit(0.001, 1)}, before: 1},
+		"another's limit": {handler: func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("RateLimit-Remaining", "0")
+			w.Header().Set("RateLimit-Reset", "60")
+			answerJSON(jobJSON(1))(w, r)
+		}, before: 1},
 		"an answer's beginning": {handler: neverAnswers},
 		"an answer's rest":      {handler: stopsWithin},
 	} {
