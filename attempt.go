@@ -111,10 +111,10 @@ func (a *attempt) receive(resp *http.Response) error {
 	if buffer.Len() > maxJSONBody {
 		return fmt.Errorf("%w: the answer exceeds %d MiB", ErrTooLarge, maxJSONBody>>20)
 	}
+	if isHTML(resp.Header.Get("Content-Type"), buffer.Bytes()) {
+		return fmt.Errorf("%w: an HTML page (a login wall?) instead of JSON", ErrUnexpectedContent)
+	}
 	if x.call.into != nil && resp.StatusCode != http.StatusNotModified {
-		if isHTML(resp.Header.Get("Content-Type"), buffer.Bytes()) {
-			return fmt.Errorf("%w: an HTML page (a login wall?) instead of JSON", ErrUnexpectedContent)
-		}
 		if err := decodeJSON(buffer.Bytes(), x.call.into); err != nil {
 			x.final = !errors.Is(err, io.ErrUnexpectedEOF)
 			return err
