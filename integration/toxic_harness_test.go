@@ -67,7 +67,7 @@ func atRandom(seed uint64, proxies int) func(int) int {
 	return func(int) int { return random.IntN(proxies) }
 }
 
-func (n *toxicNetwork) dial(ctx context.Context, network, _ string) (net.Conn, error) {
+func (n *toxicNetwork) dial(ctx context.Context, network string) (net.Conn, error) {
 	n.mu.Lock()
 	addr := n.addrs[n.schedule(n.dialed)]
 	n.dialed++
@@ -85,7 +85,18 @@ func (n *toxicNetwork) connections() int {
 // httpClient returns an HTTP client whose requests all go this way, each over
 // a connection of its own: sound ones kept alive would soon be all there is.
 func (n *toxicNetwork) httpClient(t testing.TB) *http.Client {
-	transport := &http.Transport{DialContext: n.dial, DisableKeepAlives: true}
+	return n.httpClientFor(t, "")
+}
+
+// httpClientFor returns an HTTP client whose connections to one address, or
+// to all if that is empty, go this way.
+func (n *toxicNetwork) httpClientFor(t testing.TB, only string) *http.Client {
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if only != "" && addr != only {
+			return new(net.Dialer).DialContext(ctx, network, addr)
+		}
+		return n.dial(ctx, network)
+	}}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport}
 }
