@@ -185,7 +185,7 @@ func TestDownloadPropertyUnderRandomFaults(t *testing.T) {
 		if err == nil {
 			succeeded++
 		}
-		if seed%4 == 0 {
+		if seed%8 == 0 {
 			saveOverFaults(t, client, fickle, filepath.Join(dir, strconv.FormatUint(seed, 10)), seed)
 		}
 	}

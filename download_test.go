@@ -328,6 +328,8 @@ func TestDownloadWithoutValidatorAsksForNoRange(t *testing.T) {
 func TestDownloadResumesByTheTimeOfTheLastChange(t *testing.T) {
 	t.Parallel()
 	const modified = "Wed, 21 Oct 2015 07:28:00 GMT"
+	at, err := http.ParseTime(modified)
+	require.NoError(t, err)
 	content := pattern(100_000)
 	server, _ := handle(t, func(w http.ResponseWriter, r *http.Request, n int) {
 		w.Header().Set("Last-Modified", modified)
@@ -336,12 +338,10 @@ func TestDownloadResumesByTheTimeOfTheLastChange(t *testing.T) {
 			sendUpTo(w, content, 50_000)
 		}
 		assert.Equal(t, modified, r.Header.Get("If-Range"))
-		at, err := http.ParseTime(modified)
-		require.NoError(t, err)
 		http.ServeContent(w, r, "", at, bytes.NewReader(content))
 	})
 	var got bytes.Buffer
-	_, err := downloadArchive(t, downloadClient(t, server.URL), &got, nil)
+	_, err = downloadArchive(t, downloadClient(t, server.URL), &got, nil)
 	require.NoError(t, err)
 	assertBytes(t, content, got.Bytes())
 }

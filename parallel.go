@@ -1,6 +1,7 @@
 package gitlabjobs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -43,7 +44,7 @@ type parallel struct {
 	confirmed bool  // the server does ranges
 	over      bool  // what is left has to be read in one piece
 	err       error // of the last worker that failed
-	fatal     error // of the file
+	fatal     error // what ends all: of the file, for one
 }
 
 // A span is a range of the content.
@@ -210,13 +211,25 @@ func (p *parallel) advance(s *stream, r *span, n int64) bool {
 	return !p.over && p.fatal == nil
 }
 
-// next returns the first range that nobody is at, nil where there is none.
+// next returns the first range that nobody is at, nil where no more are to be
+// fetched. While others are at the last ones, it waits: one may be left to it.
 func (p *parallel) next() *span {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.over || p.fatal != nil {
-		return nil
+	for !p.over && p.fatal == nil && !p.budget.spent() {
+		if r := p.free(); r != nil {
+			return r
+		}
+		if p.frontier() == p.total {
+			break
+		}
+		p.moved.Wait()
 	}
+	return nil
+}
+
+// free returns the first range that nobody is at, nil while there is none.
+func (p *parallel) free() *span {
 	for _, r := range p.ranges {
 		if !r.busy && r.next < r.end {
 			r.busy, r.resumes = true, 0
@@ -274,9 +287,12 @@ func (p *parallel) leave(err error) {
 	if err != nil {
 		p.err = err
 	}
-	if errors.Is(err, errRangeRefused) || errors.Is(err, ErrContentChanged) {
+	switch {
+	case errors.Is(err, errRangeRefused) || errors.Is(err, ErrContentChanged):
 		p.over = true
 		p.cancel()
+	case err != nil && !p.over && p.first.client.retry.MaxRetries == 0:
+		p.fatal = cmp.Or(p.fatal, err) // to take its range over would be a retry
 	}
 	p.moved.Broadcast()
 }

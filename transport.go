@@ -73,6 +73,13 @@ func (b *budget) take(n int) bool {
 	return enough
 }
 
+// spent reports whether there are no retries left.
+func (b *sharedBudget) spent() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.left < 0
+}
+
 // renew starts the budget anew after progress.
 func (b *budget) renew() {
 	b.left, b.used = b.left+b.used, 0
