@@ -170,8 +170,8 @@ func (p *picture) label(r *row, middle int) line {
 	const room = 22 // characters
 	last := r.Last()
 	l := line{Name: r.Name, Full: r.Name, Kind: kind(last.Job), Y: middle, NoteX: float64(p.Left) + 8}
-	if len(l.Name) > room {
-		l.Name = l.Name[:room-1] + "…"
+	if letters := []rune(l.Name); len(letters) > room {
+		l.Name = string(letters[:room-1]) + "…"
 	}
 	if !last.Drawn() {
 		l.Note = map[gitlabjobs.Status]string{

@@ -51,6 +51,7 @@ func TestStandardOutput(t *testing.T) {
 	s := commandtest.New(t)
 	pipeline := s.Server.AddProject("acme/odd").AddPipeline(jobstest.PipelineSpec{Title: "a < b && c"})
 	pipeline.AddJob(jobstest.JobSpec{Name: `<script>alert("1")</script>`, Stage: "x & y", Duration: time.Minute})
+	pipeline.AddJob(jobstest.JobSpec{Name: strings.Repeat("ä", 40)})
 	got := s.Run(t.Context(), run, "-project", "acme/odd", "-o", "-")
 	require.Equal(t, command.ExitOK, got.Code, got.Stderr)
 	assert.True(t, strings.HasPrefix(got.Stdout, "<svg"))
@@ -58,6 +59,7 @@ func TestStandardOutput(t *testing.T) {
 	texts := wellFormed(t, got.Stdout)
 	assert.Contains(t, texts, `<script>alert("1")</script>`)
 	assert.Contains(t, texts, "x & y")
+	assert.Contains(t, texts, strings.Repeat("ä", 21)+"…")
 }
 
 // GitLab 12.3 has neither bridges nor retried jobs to list.
