@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -137,7 +138,8 @@ func TestToxics(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		toxics []toxic
-		breaks bool // it ends connections
+		breaks bool          // it ends connections
+		stall  time.Duration // the stall timeout; the default is the client's
 	}{
 		"latency":          {toxics: []toxic{{Type: "latency", Attributes: map[string]int{"latency": 20}}}},
 		"jitter":           {toxics: []toxic{{Type: "latency", Attributes: map[string]int{"latency": 15, "jitter": 15}}}},
@@ -145,7 +147,7 @@ func TestToxics(t *testing.T) {
 		"bandwidth":        {toxics: []toxic{{Type: "bandwidth", Attributes: map[string]int{"rate": 16 << 10}}}},
 		"slow close":       {toxics: []toxic{{Type: "slow_close", Attributes: map[string]int{"delay": 200}}}},
 		"timeout":          {toxics: []toxic{{Type: "timeout", Attributes: map[string]int{"timeout": 100}}}, breaks: true},
-		"silence":          {toxics: []toxic{{Type: "timeout", Attributes: map[string]int{"timeout": 0}}}, breaks: true},
+		"silence":          {toxics: []toxic{{Type: "timeout", Attributes: map[string]int{"timeout": 0}}}, breaks: true, stall: 500 * time.Millisecond},
 		"reset peer":       {toxics: []toxic{{Type: "reset_peer", Attributes: map[string]int{"timeout": 20}}}, breaks: true},
 		"reset request":    {toxics: []toxic{{Type: "reset_peer", Stream: "upstream", Attributes: map[string]int{"timeout": 20}}}, breaks: true},
 		"limit data":       {toxics: []toxic{{Type: "limit_data", Attributes: map[string]int{"bytes": 100_000}}}, breaks: true},
@@ -155,9 +157,11 @@ func TestToxics(t *testing.T) {
 			t.Parallel()
 			w := newWorkload(t)
 			network := newToxicNetwork(t, w.server.URL(), inTurn(2), test.toxics, nil)
+			policy := quickRetry
+			policy.MaxRetries = 10 // one of those that go on side by side may be out of luck for a while
 			counter := &attemptCounter{}
-			client := newClient(t, w.server.URL(), w.server.Token(), gitlabjobs.WithHTTPClient(network.httpClient(t)),
-				gitlabjobs.WithObserver(counter.observe), gitlabjobs.WithStallTimeout(500*time.Millisecond))
+			client := newClient(t, w.server.URL(), w.server.Token(), gitlabjobs.WithHTTPClient(network.httpClient(t)), gitlabjobs.WithRetry(policy),
+				gitlabjobs.WithObserver(counter.observe), gitlabjobs.WithStallTimeout(cmp.Or(test.stall, time.Minute)))
 			w.list(t, client)
 			w.download(t, client)
 			w.follow(t, client)
