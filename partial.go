@@ -1,6 +1,7 @@
 package gitlabjobs
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
@@ -10,6 +11,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,6 +23,7 @@ const (
 	maxRecord          = 16 << 10               // bytes read of a record
 	checkpointInterval = 200 * time.Millisecond // after which what has come is recorded
 	checkpointSize     = 8 << 20                // bytes after which it is recorded earlier
+	syncSize           = 32 << 20               // bytes after which they are written to the disk
 	maxClaims          = 10                     // tries to get hold of a part that others are done with
 )
 
@@ -35,6 +39,11 @@ type partial struct {
 
 	recorded time.Time
 	size     int64 // of what is recorded
+
+	synced  int64 // of what has been given to the disk
+	syncing atomic.Bool
+	syncs   sync.WaitGroup
+	syncErr error // of a sync that has ended
 }
 
 // A record says what of a part is good: that many bytes, which have this
@@ -184,9 +193,26 @@ func (p *partial) removeRecord() {
 	os.Remove(p.target + recordSuffix)
 }
 
+// syncAhead writes what has come to the disk, in the background, so that little
+// of it is left for the end.
+func (p *partial) syncAhead(good int64) {
+	if good-p.synced < syncSize || !p.syncing.CompareAndSwap(false, true) {
+		return
+	}
+	p.synced = good
+	p.syncs.Go(func() {
+		// Systems tell of an error once: the last sync may not see it.
+		if err := p.file.Sync(); err != nil && p.syncErr == nil {
+			p.syncErr = err
+		}
+		p.syncing.Store(false)
+	})
+}
+
 // publish makes the file, whose content is whole, the target.
 func (p *partial) publish(size int64, mode fs.FileMode) error {
-	err := p.file.Truncate(size) // what ranges of an older try have left
+	p.syncs.Wait()
+	err := cmp.Or(p.syncErr, p.file.Truncate(size)) // what ranges of an older try have left
 	if err == nil && mode != 0 {
 		err = p.file.Chmod(mode)
 	}
@@ -213,10 +239,16 @@ func (p *partial) remove() {
 		p.removeRecord()
 	}
 	err := os.Remove(p.path) // under the lock
-	p.file.Close()
+	p.close()
 	if err != nil { // some systems don't remove open files
 		os.Remove(p.path)
 	}
+}
+
+// close gives the lock back.
+func (p *partial) close() {
+	p.syncs.Wait()
+	p.file.Close()
 }
 
 // explain names the target in an error of the file system.

@@ -92,11 +92,11 @@ type saving struct {
 func (s *saving) run(mode fs.FileMode) (*Download, error) {
 	if s.file.kept {
 		if err := s.resume(); err != nil {
-			s.file.file.Close() // another time
+			s.file.close() // another time
 			return nil, err
 		}
-		s.transfer.checkpoint = s.checkpoint
 	}
+	s.transfer.checkpoint = s.checkpoint
 	d, err := s.transfer.end(s.fetch())
 	if err == nil {
 		err = s.file.publish(s.transfer.written, mode)
@@ -134,10 +134,11 @@ func (s *saving) discard() error {
 	return s.file.clear()
 }
 
-// checkpoint records now and then what of the part is good, for the case that
-// the process is killed.
+// checkpoint has what has come written to the disk, and records now and then
+// what of a part is good, for the case that the process is killed.
 func (s *saving) checkpoint(state sourceState) error {
-	if state.validator == "" || !s.file.due(s.transfer.written) {
+	s.file.syncAhead(s.transfer.written)
+	if !s.file.kept || state.validator == "" || !s.file.due(s.transfer.written) {
 		return nil
 	}
 	return s.file.keep(s.record(state))
@@ -185,7 +186,7 @@ func (s *saving) giveUp(err error) {
 	state := s.content.state()
 	if s.file.kept && s.transfer.written > 0 && state.validator != "" && !spoils(err) {
 		if s.file.keep(s.record(state)) == nil {
-			s.file.file.Close()
+			s.file.close()
 			return
 		}
 	}
