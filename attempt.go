@@ -82,6 +82,8 @@ func (a *attempt) send(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
+var errAnswerTooLarge = fmt.Errorf("%w: the answer exceeds %d MiB", ErrTooLarge, maxJSONBody>>20)
+
 // receive reads the answer's body, and decodes it or makes an Error of it.
 func (a *attempt) receive(resp *http.Response) error {
 	x := a.exchange
@@ -103,13 +105,17 @@ func (a *attempt) receive(resp *http.Response) error {
 		return nil
 	}
 	x.ambiguous = true // until the answer has been understood
+	if resp.ContentLength > maxJSONBody {
+		x.final = true
+		return errAnswerTooLarge
+	}
 	a.bounded = io.LimitedReader{R: resp.Body, N: maxJSONBody + 1}
 	if _, err := buffer.ReadFrom(&a.bounded); err != nil {
 		return err
 	}
 	x.final = true
 	if buffer.Len() > maxJSONBody {
-		return fmt.Errorf("%w: the answer exceeds %d MiB", ErrTooLarge, maxJSONBody>>20)
+		return errAnswerTooLarge
 	}
 	if isHTML(resp.Header.Get("Content-Type"), buffer.Bytes()) {
 		return fmt.Errorf("%w: an HTML page (a login wall?) instead of JSON", ErrUnexpectedContent)
