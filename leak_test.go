@@ -44,9 +44,11 @@ func recordedClient(t testing.TB, opts ...Option) *Client {
 	t.Cleanup(func() {
 		recorder.mu.Lock()
 		defer recorder.mu.Unlock()
-		requireNoSecret(t, client, *client, client.Jobs, *client.Jobs, recorder.log.String())
+		requireNoSecret(t, client, *client, client.Jobs, *client.Jobs, recorder.log.String(), recorder.attempts)
 		for _, attempt := range recorder.attempts {
-			requireNoSecret(t, attempt, &attempt, attempt.Err)
+			if attempt.Err != nil {
+				requireNoSecret(t, attempt.Err)
+			}
 		}
 	})
 	return client

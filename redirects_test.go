@@ -206,6 +206,18 @@ func (s *JobsService) postAtJob(ctx context.Context, class retryClass) error {
 func TestRedirectMatrix(t *testing.T) {
 	t.Parallel()
 	world := newRedirectWorld(t)
+	clients := make(map[string]*Client)
+	clientFor := func(base string, credential redirectCredential, insecure bool) *Client {
+		key := fmt.Sprint(base, credential.name, insecure)
+		if clients[key] == nil {
+			opts := append(slices.Clone(credential.opts), WithBaseURL(base+relativeRoot), hurried(), WithHTTPClient(world.client(t)))
+			if insecure {
+				opts = append(opts, WithInsecureRedirects())
+			}
+			clients[key] = recordedClient(t, opts...)
+		}
+		return clients[key]
+	}
 	cases := 0
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		for _, route := range redirectRoutes() {
@@ -218,11 +230,8 @@ func TestRedirectMatrix(t *testing.T) {
 						cases++
 						name := fmt.Sprintf("%d %s, %s, %s, insecure %t", status, route.name, redirected.name, credential.name, insecure)
 						world.lead(status, route.leads(world))
-						opts := append(slices.Clone(credential.opts), WithBaseURL(route.base(world)+relativeRoot), hurried(), WithHTTPClient(world.client(t)))
-						if insecure {
-							opts = append(opts, WithInsecureRedirects())
-						}
-						err := redirected.call(t.Context(), recordedClient(t, opts...).Jobs)
+						client := clientFor(route.base(world), credential, insecure)
+						err := redirected.call(t.Context(), client.Jobs)
 						arrived := world.arrived()
 
 						want := route.goes

@@ -1,0 +1,5 @@
+//go:build !race
+
+package gitlabjobs
+
+const raceEnabled = false
