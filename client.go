@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"maps"
 	"net/http"
 	"net/url"
@@ -34,7 +33,7 @@ type Client struct {
 	gate              *gate
 	stallTimeout      time.Duration
 	userAgent         []string // the header's values
-	logger            *slog.Logger
+	log               attemptLog
 	observer          func(Attempt)
 	insecureRedirects bool
 }
@@ -57,7 +56,7 @@ func NewClient(opts ...Option) (*Client, error) {
 		gate:              &gate{longest: config.retry.MaxRetryAfter, limiter: config.limiter},
 		stallTimeout:      config.stallTimeout,
 		userAgent:         []string{config.userAgent},
-		logger:            config.logger,
+		log:               config.log,
 		observer:          config.observer,
 		insecureRedirects: config.insecureRedirect,
 	}

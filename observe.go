@@ -1,6 +1,7 @@
 package gitlabjobs
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"time"
@@ -21,10 +22,14 @@ type Attempt struct {
 	RateLimit  RateLimit
 }
 
+// An attemptLog logs attempts; refused says that the answer wasn't a success.
+// It is a function, so that programs that don't log don't link log/slog's handlers.
+type attemptLog func(ctx context.Context, event Attempt, refused bool)
+
 // report tells observer and logger of the attempt that has just ended.
 func (x *exchange) report(a *attempt, req *http.Request, resp *http.Response, took time.Duration) {
-	observer, logger := x.client.observer, x.client.logger
-	if observer == nil && logger == nil {
+	observer, log := x.client.observer, x.client.log
+	if observer == nil && log == nil {
 		return
 	}
 	event := Attempt{
@@ -44,9 +49,12 @@ func (x *exchange) report(a *attempt, req *http.Request, resp *http.Response, to
 	if observer != nil {
 		observer(event)
 	}
-	if logger == nil {
-		return
+	if log != nil {
+		log(req.Context(), event, x.refusal != nil)
 	}
+}
+
+func logAttempt(ctx context.Context, logger *slog.Logger, event Attempt, refused bool) {
 	level := slog.LevelDebug
 	attrs := []slog.Attr{
 		slog.String("method", event.Method),
@@ -56,14 +64,14 @@ func (x *exchange) report(a *attempt, req *http.Request, resp *http.Response, to
 		slog.Duration("duration", event.Duration),
 		slog.Duration("wait", event.Wait),
 	}
-	if resp != nil {
+	if event.StatusCode != 0 {
 		attrs = append(attrs, slog.Int("status", event.StatusCode), slog.String("request_id", event.RequestID))
 	}
 	if event.Err != nil {
 		attrs = append(attrs, slog.String("error", event.Err.Error()))
 	}
-	if event.Err != nil || x.refusal != nil {
+	if event.Err != nil || refused {
 		level = slog.LevelWarn
 	}
-	logger.LogAttrs(req.Context(), level, "gitlab request", attrs...)
+	logger.LogAttrs(ctx, level, "gitlab request", attrs...)
 }

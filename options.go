@@ -27,7 +27,7 @@ type config struct {
 	limiter          *limiter
 	stallTimeout     time.Duration
 	userAgent        string
-	logger           *slog.Logger
+	log              attemptLog
 	observer         func(Attempt)
 	insecureRedirect bool
 }
@@ -201,7 +201,9 @@ func WithLogger(logger *slog.Logger) Option {
 		if logger == nil {
 			return errors.New("WithLogger: the logger is nil")
 		}
-		c.logger = logger
+		c.log = func(ctx context.Context, event Attempt, refused bool) {
+			logAttempt(ctx, logger, event, refused)
+		}
 		return nil
 	}
 }
