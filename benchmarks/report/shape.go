@@ -65,7 +65,7 @@ func (c *shapedConn) Write(p []byte) (int, error) {
 		}
 		if c.resetAfter > 0 && c.sent+int64(len(chunk)) > c.resetAfter {
 			c.Conn.(*net.TCPConn).SetLinger(0) //nolint:errcheck // the close makes it a reset
-			c.Conn.Close()
+			c.Close()
 			return written, net.ErrClosed
 		}
 		n, err := c.Conn.Write(chunk)
