@@ -25,6 +25,11 @@ const (
 type attempt struct {
 	exchange *exchange
 	token    Token
+	start    time.Time
+	parent   context.Context // the call's
+
+	ctx      context.Context // of this hop, likewise the others
+	cancel   context.CancelCauseFunc
 	watchdog watchdog
 	trace    httptrace.ClientTrace
 	body     watchedBody
@@ -38,48 +43,56 @@ type attempt struct {
 	conns           atomic.Int32 // connections this hop was given
 }
 
-// typicalHeaders is how many header fields most requests have.
-const typicalHeaders = 4
+// send sends one hop: a request with the guard's touches. Time counts for the
+// watchdog until the answer's header is there.
+func (a *attempt) send(base http.RoundTripper, hop *http.Request) (*http.Response, error) {
+	resp, err := base.RoundTrip(hop)
+	a.watchdog.stop()
+	if err != nil {
+		return nil, err
+	}
+	a.body = watchedBody{resp.Body, a, a.ctx, a.cancel}
+	resp.Body = &a.body
+	return resp, nil
+}
 
-// attemptKey is the key of a context's *attempt.
-type attemptKey struct{}
-
-// send sends the request and reads the answer, which it leaves to the caller
-// only where the call streams. An error may come with the answer, whose header
-// is right though its body isn't.
-func (a *attempt) send(req *http.Request) (*http.Response, error) {
-	x := a.exchange
-	parent := req.Context()
-	ctx, cancel := context.WithCancelCause(parent)
-	a.watchdog = newWatchdog(x.client.stallTimeout, cancel)
-	ctx = context.WithValue(ctx, attemptKey{}, a)
+// prepare returns the context of the next hop.
+func (a *attempt) prepare(ctx context.Context) context.Context {
+	a.hops++
+	a.conns.Store(0)
+	a.ctx, a.cancel = context.WithCancelCause(ctx)
+	a.watchdog = newWatchdog(a.exchange.client.stallTimeout, a.cancel)
 	a.trace.GotConn = func(httptrace.GotConnInfo) { a.conns.Add(1) }
-	if x.call.endpoint.class == once {
+	if a.exchange.call.endpoint.class == once {
 		a.trace.GetConn = func(string) { a.connecting.Store(true) }
 	}
-	req = req.WithContext(httptrace.WithClientTrace(ctx, &a.trace))
-	req.Header = make(http.Header, typicalHeaders)
-	x.client.setHeader(req.Header, &x.call)
-	resp, err := x.client.http.Do(req)
-	a.watchdog.stop()
+	return httptrace.WithClientTrace(a.ctx, &a.trace)
+}
+
+// end takes what came of the request, and reads the answer, which it leaves to
+// the caller only where the call streams. It returns why the attempt failed.
+// The header of an answer is right though its body isn't.
+func (a *attempt) end(resp *http.Response, err error) error {
+	x := a.exchange
 	if err != nil {
 		x.final = a.refusedRedirect || isUntrusted(err)
 		x.ambiguous = !a.refusedRedirect && !a.unsent()
-		cancel(nil)
-		return nil, a.explain(parent, ctx, err)
+		err = a.explain(a.ctx, err)
+		if a.cancel != nil {
+			a.cancel(nil)
+		}
+		return err
 	}
-	a.body = watchedBody{resp.Body, a, parent, ctx, cancel}
-	resp.Body = &a.body
 	if x.call.succeeded(resp.StatusCode) && x.call.stream {
-		return resp, nil
+		return nil
 	}
 	err = a.receive(resp)
-	a.body.Close()
+	resp.Body.Close()
 	resp.Body = http.NoBody
 	if err != nil {
-		return resp, redactError(err, a.token.Value) // decoders quote what they don't understand
+		return redactError(err, a.token.Value) // decoders quote what they don't understand
 	}
-	return resp, nil
+	return nil
 }
 
 var errAnswerTooLarge = fmt.Errorf("%w: the answer exceeds %d MiB", ErrTooLarge, maxJSONBody>>20)
@@ -164,8 +177,8 @@ func (a *attempt) unsent() bool {
 }
 
 // explain returns why the attempt failed, without what would show a secret.
-func (a *attempt) explain(parent, ctx context.Context, err error) error {
-	if parent.Err() == nil && errors.Is(context.Cause(ctx), ErrStalled) {
+func (a *attempt) explain(ctx context.Context, err error) error {
+	if ctx != nil && a.parent.Err() == nil && errors.Is(context.Cause(ctx), ErrStalled) {
 		return context.Cause(ctx)
 	}
 	return redactError(err, a.token.Value)
@@ -204,9 +217,9 @@ func (w *watchdog) stop()  { w.timer.Stop() }
 // for the watchdog.
 type watchedBody struct {
 	io.ReadCloser
-	attempt     *attempt
-	parent, ctx context.Context
-	cancel      context.CancelCauseFunc
+	attempt *attempt
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
 }
 
 func (b *watchedBody) Read(p []byte) (int, error) {
@@ -214,7 +227,7 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.attempt.watchdog.stop()
 	if err != nil && err != io.EOF { //nolint:errorlint // a Reader returns io.EOF itself
-		err = b.attempt.explain(b.parent, b.ctx, err)
+		err = b.attempt.explain(b.ctx, err)
 	}
 	return n, err
 }

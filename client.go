@@ -116,14 +116,17 @@ func (cl *call) succeeded(status int) bool {
 // *Error. It is the one way by which requests leave the client. The body of
 // the returned response has been read, unless the call streams.
 func (c *Client) send(ctx context.Context, cl call) (*http.Response, error) {
-	req, err := c.build(ctx, &cl)
-	if err != nil {
-		return nil, err
+	if ctx == nil {
+		return nil, errNilContext
 	}
 	x := &exchange{client: c, call: cl, budget: cl.budget, waited: cl.waited}
 	if x.budget == nil {
 		x.own = *c.newBudget()
 		x.budget = &x.own
+	}
+	req, err := c.build(context.WithValue(ctx, exchangeKey{}, x), &x.call)
+	if err != nil {
+		return nil, err
 	}
 	return x.do(req)
 }
@@ -133,7 +136,7 @@ var mediaTypeJSON = []string{"application/json"}
 
 var errNilContext = errors.New("gitlabjobs: the context is nil")
 
-// build makes the request of a call, without its header.
+// build makes the request of a call, without its credential.
 func (c *Client) build(ctx context.Context, cl *call) (*retryablehttp.Request, error) {
 	if ctx == nil {
 		return nil, errNilContext
@@ -164,19 +167,15 @@ func (c *Client) build(ctx context.Context, cl *call) (*retryablehttp.Request, e
 	if err != nil {
 		return nil, fmt.Errorf("gitlabjobs: %w", redactError(err, ""))
 	}
-	return req, nil
-}
-
-// setHeader gives a request the header of its call.
-func (c *Client) setHeader(header http.Header, cl *call) {
-	header["User-Agent"] = c.userAgent
+	req.Header["User-Agent"] = c.userAgent
 	if !cl.stream {
-		header["Accept"] = mediaTypeJSON
+		req.Header["Accept"] = mediaTypeJSON
 	}
-	if cl.body != nil {
-		header["Content-Type"] = mediaTypeJSON
+	if body != nil {
+		req.Header["Content-Type"] = mediaTypeJSON
 	}
-	maps.Copy(header, cl.header)
+	maps.Copy(req.Header, cl.header)
+	return req, nil
 }
 
 // fetch performs a call whose answer is one JSON value.

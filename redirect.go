@@ -20,16 +20,11 @@ type guard struct {
 // RoundTrip sends one hop, with the attempt's credential if the chain has
 // never left the client's origin, and refuses redirects that mustn't be followed.
 func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
-	a := req.Context().Value(attemptKey{}).(*attempt)
-	a.hops++
-	a.conns.Store(0)
-	if a.hops > 1 {
-		a.watchdog.start()
-	}
+	a := req.Context().Value(exchangeKey{}).(*exchange).attempt
 	if !g.client.isOrigin(req.URL) {
 		a.left = true
 	}
-	hop := req.WithContext(req.Context()) // a shallow copy
+	hop := req.WithContext(a.prepare(req.Context())) // a shallow copy
 	hop.Header = req.Header.Clone()
 	for _, name := range []string{headerPrivateToken, headerJobToken, headerAuthorization, "Referer"} {
 		hop.Header.Del(name)
@@ -39,7 +34,7 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	} else {
 		g.authorize(hop, a)
 	}
-	resp, err := g.base.RoundTrip(hop)
+	resp, err := a.send(g.base, hop)
 	// net/http sends a request again by itself where a reused connection turns
 	// out to be dead. That is a retry like any other.
 	if again := a.conns.Load() - 1; again > 0 {
@@ -147,7 +142,7 @@ func callersCheckRedirect(check func(*http.Request, []*http.Request) error) func
 		}
 		err := check(req, via)
 		if err != nil && err != http.ErrUseLastResponse { //nolint:errorlint // net/http compares it so, too
-			req.Context().Value(attemptKey{}).(*attempt).refusedRedirect = true
+			req.Context().Value(exchangeKey{}).(*exchange).attempt.refusedRedirect = true
 			return fmt.Errorf("%w by the HTTP client's CheckRedirect: %w", ErrRedirectRefused, err)
 		}
 		return err

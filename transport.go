@@ -90,18 +90,20 @@ func (b *budget) renew() {
 	}
 }
 
-// An exchange is one call under way. It is the transport that go-retryablehttp
-// drives, each of whose round trips is one attempt with all its redirects, and
-// it is that package's policy, too.
+// An exchange is one call under way, and the policy of go-retryablehttp's
+// loop. Each turn of the loop is one attempt with all its redirects; the answer
+// is read before the policy decides, so that one which breaks off within its
+// body is a failed attempt like any other.
 type exchange struct {
 	client *Client
 	call   call
 	budget *budget
-	own    budget  // the budget, unless the call is one of several that share one
-	first  attempt // most calls have no other
+	own    budget // the budget, unless the call is one of several that share one
 
 	retrying retryablehttp.Client
-	once     http.Client // over the exchange: does one attempt
+	request  *http.Request
+	attempt  *attempt // under way, or the last one
+	first    attempt  // most calls have no other
 
 	waited  time.Duration // before it
 	waiting bool          // whether go-retryablehttp is waiting before the next
@@ -116,17 +118,25 @@ type exchange struct {
 	ambiguous bool          // the attempt may have taken effect
 }
 
+// exchangeKey is the key of a context's *exchange.
+type exchangeKey struct{}
+
 // do sends the request until it succeeds or nothing is left to be tried. A
 // nil error comes with a success, whose body is read already unless the call streams.
 func (x *exchange) do(req *retryablehttp.Request) (*http.Response, error) {
 	ctx := req.Context()
-	x.once = http.Client{Transport: x, CheckRedirect: useLastResponse}
-	x.retrying.HTTPClient = &x.once
+	x.request = req.Request
+	x.retrying.HTTPClient = x.client.http
 	x.retrying.RetryMax = math.MaxInt // the budget decides
 	x.retrying.CheckRetry = x.checkRetry
 	x.retrying.Backoff = x.backoff
+	x.retrying.PrepareRetry = x.begin
 	x.retrying.ErrorHandler = retryablehttp.PassthroughErrorHandler
-	resp, err := x.retrying.Do(req)
+	var resp *http.Response
+	err := x.begin(req.Request)
+	if err == nil {
+		resp, err = x.retrying.Do(req)
+	}
 	switch {
 	case x.waiting && ctx.Err() != nil: // canceled between two attempts
 		return nil, x.fail(ctx, req.URL, nil)
@@ -151,9 +161,17 @@ func (x *exchange) fail(ctx context.Context, target *url.URL, err error) error {
 	return failed
 }
 
-// checkRetry is go-retryablehttp's policy: whether the attempt that has just
-// ended is followed by another.
-func (x *exchange) checkRetry(ctx context.Context, _ *http.Response, _ error) (bool, error) {
+// checkRetry ends an attempt. It is go-retryablehttp's policy: whether another
+// one follows.
+func (x *exchange) checkRetry(ctx context.Context, resp *http.Response, err error) (bool, error) {
+	if err != nil {
+		resp = nil // http.Client returns one beside a redirect that it didn't follow
+	}
+	x.failure = x.attempt.end(resp, err)
+	if resp != nil {
+		x.observe(x.attempt, resp)
+	}
+	x.report(x.attempt, x.request, resp, time.Since(x.attempt.start))
 	if ctx.Err() != nil || (x.failure == nil && x.refusal == nil) {
 		return false, nil
 	}
@@ -224,8 +242,8 @@ func (p RetryPolicy) backoff(failures int) time.Duration {
 	return rand.N(bound)
 }
 
-// RoundTrip performs one attempt.
-func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
+// begin waits until an attempt may be sent, and gets its credential.
+func (x *exchange) begin(req *http.Request) error {
 	x.failure, x.refusal, x.asked = nil, nil, 0
 	x.waiting, x.final, x.foreign, x.deadLink, x.ambiguous = false, false, false, false, false
 	waited, refusal, err := x.client.gate.pass(req.Context())
@@ -233,32 +251,23 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	if refusal != nil {
 		refusal.Method, refusal.URL = req.Method, redactURL(req.URL)
 		x.refusal, x.final = refusal, true
-		return nil, refusal
+		return refusal
 	}
 	if err != nil {
-		return nil, x.stop(err)
+		return x.stop(err)
 	}
 	token, err := x.client.credential.current(req.Context())
 	if err != nil {
-		return nil, x.stop(err)
+		return x.stop(err)
 	}
 	x.budget.attempts++
-	start := time.Now()
 	a := &x.first
-	if a.exchange != nil {
+	if x.attempt != nil {
 		a = new(attempt)
 	}
-	a.exchange, a.token = x, token
-	resp, err := a.send(req)
-	x.failure = err
-	if resp != nil {
-		x.observe(a, resp)
-	}
-	x.report(a, req, resp, time.Since(start))
-	if err != nil {
-		return nil, err
-	}
-	return resp, nil
+	a.exchange, a.token, a.parent, a.start = x, token, req.Context(), time.Now()
+	x.attempt = a
+	return nil
 }
 
 // stop ends the call before the attempt was sent.
@@ -282,7 +291,3 @@ func (x *exchange) observe(a *attempt, resp *http.Response) {
 		x.refusal.RetryAfter = x.asked
 	}
 }
-
-// useLastResponse keeps go-retryablehttp's client from following redirects:
-// that is done below it, within the attempt.
-func useLastResponse(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
