@@ -3,7 +3,6 @@ package integration
 import (
 	"bytes"
 	"cmp"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -129,7 +128,7 @@ func (w *workload) play(t testing.TB, client *gitlabjobs.Client) {
 	}
 	// Where the connection was gone before anything was written, it is no
 	// wonder that nothing has arrived.
-	assert.True(t, errors.Is(err, gitlabjobs.ErrOutcomeUnknown), "%v", err)
+	assert.ErrorIs(t, err, gitlabjobs.ErrOutcomeUnknown)
 	assert.LessOrEqual(t, arrived, 1)
 }
 
