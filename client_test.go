@@ -48,17 +48,17 @@ func TestManyGoroutinesOnOneClient(t *testing.T) {
 			switch i % 5 {
 			case 0:
 				_, err := client.Jobs.Get(ctx, "1", 1)
-				assert.NoError(t, err) //nolint:testifylint // require is for the test's own goroutine
+				assert.NoError(t, err)
 			case 1:
 				ids, errs := collect(client.Jobs.All(ctx, "1", nil))
 				assert.Len(t, ids, 150)
 				assert.Empty(t, errs)
 			case 2:
 				_, err := client.Jobs.Play(ctx, "1", 1, &PlayOptions{Variables: []Variable{{"A", "b"}}})
-				assert.ErrorIs(t, err, ErrNotPlayable) //nolint:testifylint // likewise
+				assert.ErrorIs(t, err, ErrNotPlayable)
 			case 3:
 				_, err := client.Jobs.DownloadArtifacts(ctx, "1", FromJob(1), io.Discard, nil)
-				assert.NoError(t, err) //nolint:testifylint // likewise
+				assert.NoError(t, err)
 			case 4:
 				for _, err := range client.Jobs.All(ctx, "1", nil) {
 					assert.NoError(t, err)
@@ -136,9 +136,9 @@ func TestHTTP2(t *testing.T) {
 	for range 20 {
 		calls.Go(func() {
 			_, err := client.Jobs.Play(t.Context(), "1", 1, nil)
-			assert.NoError(t, err) //nolint:testifylint // require is for the test's own goroutine
+			assert.NoError(t, err)
 			download, err := client.Jobs.DownloadArtifacts(t.Context(), "1", FromJob(1), io.Discard, nil)
-			assert.NoError(t, err) //nolint:testifylint // likewise
+			assert.NoError(t, err)
 			assert.EqualValues(t, 2+1<<20, download.Size)
 		})
 	}
