@@ -3,12 +3,14 @@ package integration
 import (
 	"archive/zip"
 	"bufio"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/url"
+	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -23,19 +25,22 @@ import (
 	"github.com/gitlabjobs/gitlabjobs/jobstest"
 )
 
-// The soak's server runs in a process of its own, so that what is measured in
-// this one is the client alone.
-const soakServerVariable = "INTEGRATION_SOAK_SERVER"
+// The soak's server and the proxies before it run in processes of their own,
+// so that what is measured in this one is the client alone.
+const (
+	soakServerVariable  = "INTEGRATION_SOAK_SERVER"
+	soakProxiesVariable = "INTEGRATION_SOAK_PROXIES" // has the server's address
+)
 
 func TestMain(m *testing.M) {
-	if os.Getenv(soakServerVariable) != "" {
-		if err := serveSoak(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
+	serve := map[bool]func() error{os.Getenv(soakServerVariable) != "": serveSoak, os.Getenv(soakProxiesVariable) != "": serveProxies}[true]
+	if serve == nil {
+		os.Exit(m.Run())
 	}
-	os.Exit(m.Run())
+	if err := serve(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 }
 
 // A soakSite is what the soak's server has to offer.
@@ -79,7 +84,7 @@ func serveSoak() error {
 	s := jobstest.NewServer()
 	defer s.Close()
 	pl := s.AddProject(soakProject).AddPipeline(jobstest.PipelineSpec{})
-	site := soakSite{URL: s.URL(), Token: s.Token(), Pipeline: pl.ID()}
+	site := soakSite{URL: s.URL(), Token: s.Token()}
 	for range soakJobs {
 		site.Jobs = append(site.Jobs, pl.AddJob(jobstest.JobSpec{}).ID())
 	}
@@ -111,27 +116,6 @@ func serveSoak() error {
 	live := s.AddProject(soakLiveProject).AddPipeline(jobstest.PipelineSpec{})
 	site.LiveLog = log.String()
 
-	target, err := url.Parse(s.URL())
-	if err != nil {
-		return err
-	}
-	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
-	for _, set := range randomToxics() {
-		proxy := toxiproxy.NewProxy(server, "proxy", "127.0.0.1:0", target.Host)
-		if err := proxy.Start(); err != nil {
-			return err
-		}
-		for _, one := range set {
-			text, err := json.Marshal(one)
-			if err != nil {
-				return err
-			}
-			if _, err := proxy.Toxics.AddToxicJson(strings.NewReader(string(text))); err != nil {
-				return err
-			}
-		}
-		site.Proxies = append(site.Proxies, proxy.Listen)
-	}
 	output := json.NewEncoder(os.Stdout)
 	if err := output.Encode(&site); err != nil {
 		return err
@@ -144,27 +128,108 @@ func serveSoak() error {
 	return nil
 }
 
-// startSoakServer starts the server and returns what it offers. It ends with
-// this process, whatever happens to it.
+// serveProxies serves until standard input ends.
+func serveProxies() error {
+	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
+	var addrs []string
+	for _, set := range randomToxics() {
+		proxy := toxiproxy.NewProxy(server, "proxy", "127.0.0.1:0", os.Getenv(soakProxiesVariable))
+		if err := proxy.Start(); err != nil {
+			return err
+		}
+		for _, one := range set {
+			text, err := json.Marshal(one)
+			if err != nil {
+				return err
+			}
+			if _, err := proxy.Toxics.AddToxicJson(strings.NewReader(string(text))); err != nil {
+				return err
+			}
+		}
+		addrs = append(addrs, proxy.Listen)
+	}
+	if err := json.NewEncoder(os.Stdout).Encode(addrs); err != nil {
+		return err
+	}
+	_, err := io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+// A helperProcess is this program at another task, which ends with its
+// standard input: at the latest with this process, whatever happens to it.
+type helperProcess struct {
+	cmd   *exec.Cmd
+	stdin io.WriteCloser
+	reply *json.Decoder
+}
+
+func startHelper(variable, value string) (*helperProcess, error) {
+	h := &helperProcess{cmd: exec.Command(os.Args[0])}
+	h.cmd.Env = append(os.Environ(), variable+"="+value)
+	h.cmd.Stderr = os.Stderr
+	stdin, err := h.cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	stdout, err := h.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	h.stdin, h.reply = stdin, json.NewDecoder(stdout)
+	return h, h.cmd.Start()
+}
+
+func (h *helperProcess) stop() {
+	h.stdin.Close()
+	h.cmd.Wait() //nolint:errcheck // it has served its purpose
+}
+
+// startSoakServer starts the server and returns what it offers.
 func startSoakServer(t testing.TB) *soakSite {
 	t.Helper()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), soakServerVariable+"=1")
-	var stderr lockedBuffer
-	cmd.Stderr = &stderr
-	stdin, err := cmd.StdinPipe()
+	h, err := startHelper(soakServerVariable, "1")
 	require.NoError(t, err)
-	stdout, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		stdin.Close()
-		cmd.Wait() //nolint:errcheck // it has served its purpose
-		if t.Failed() {
-			t.Logf("the server said:\n%s", stderr.tail(8<<10))
-		}
-	})
-	site := &soakSite{ask: stdin, reply: json.NewDecoder(stdout)}
-	require.NoError(t, site.reply.Decode(site), stderr.tail(8<<10))
+	t.Cleanup(h.stop)
+	site := &soakSite{ask: h.stdin, reply: h.reply}
+	require.NoError(t, h.reply.Decode(site))
 	return site
+}
+
+// A proxyFleet is a set of proxies that is replaced now and then: toxiproxy
+// keeps memory for every connection that limit_data has ended.
+type proxyFleet struct {
+	upstream string
+	process  *helperProcess
+
+	mu     sync.Mutex
+	random *rand.Rand
+	addrs  []string
+}
+
+// renew starts new proxies in place of the old ones, whose connections break.
+func (f *proxyFleet) renew() error {
+	h, err := startHelper(soakProxiesVariable, f.upstream)
+	if err != nil {
+		return err
+	}
+	var addrs []string
+	if err := h.reply.Decode(&addrs); err != nil {
+		h.stop()
+		return err
+	}
+	f.mu.Lock()
+	f.addrs = addrs
+	f.mu.Unlock()
+	if f.process != nil {
+		f.process.stop()
+	}
+	f.process = h
+	return nil
+}
+
+func (f *proxyFleet) dial(ctx context.Context, network, _ string) (net.Conn, error) {
+	f.mu.Lock()
+	addr := f.addrs[f.random.IntN(len(f.addrs))]
+	f.mu.Unlock()
+	return new(net.Dialer).DialContext(ctx, network, addr)
 }

@@ -7,8 +7,8 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
-	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -59,17 +59,12 @@ func TestSoak(t *testing.T) {
 	before := runtime.NumGoroutine()
 	site := startSoakServer(t)
 	s := &soak{site: site, dir: t.TempDir()}
-	random := rand.New(rand.NewPCG(uint64(duration), 0))
-	var mu sync.Mutex
-	transport := &http.Transport{
-		MaxIdleConnsPerHost: soakWorkers,
-		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			mu.Lock()
-			addr := site.Proxies[random.IntN(len(site.Proxies))]
-			mu.Unlock()
-			return new(net.Dialer).DialContext(ctx, network, addr)
-		},
-	}
+	target, err := url.Parse(site.URL)
+	require.NoError(t, err)
+	fleet := &proxyFleet{upstream: target.Host, random: rand.New(rand.NewPCG(uint64(duration), 0))}
+	require.NoError(t, fleet.renew())
+	defer func() { fleet.process.stop() }()
+	transport := &http.Transport{MaxIdleConnsPerHost: soakWorkers, DialContext: fleet.dial}
 	tasks := []*soakTask{
 		{name: "list", do: s.list}, {name: "follow", do: s.follow}, {name: "download", do: s.download},
 		{name: "save", do: s.save}, {name: "extract", do: s.extract}, {name: "open", do: s.open},
@@ -104,7 +99,7 @@ func TestSoak(t *testing.T) {
 			}
 		})
 	}
-	samples := sampleUntil(over, duration)
+	samples := sampleUntil(over, duration, func() { assert.NoError(t, fleet.renew()) })
 	group.Wait()
 	transport.CloseIdleConnections()
 
@@ -120,7 +115,7 @@ func TestSoak(t *testing.T) {
 	assert.Empty(t, left, "files were left behind")
 	assert.Eventually(t, func() bool {
 		transport.CloseIdleConnections()
-		return runtime.NumGoroutine() <= before+soakWorkers/8 // the process of the server has some
+		return runtime.NumGoroutine() <= before+soakWorkers/8 // what starts processes has some
 	}, startTimeout, 100*time.Millisecond, "goroutines were left behind")
 }
 
@@ -239,8 +234,9 @@ type soakSample struct {
 
 type soakSampleList []soakSample
 
-// sampleUntil takes samples, evenly spread, until the soak is over.
-func sampleUntil(over <-chan struct{}, duration time.Duration) soakSampleList {
+// sampleUntil takes samples, evenly spread, until the soak is over. After every
+// third it calls shake.
+func sampleUntil(over <-chan struct{}, duration time.Duration, shake func()) soakSampleList {
 	ticker := time.NewTicker(duration / soakSamples)
 	defer ticker.Stop()
 	var all soakSampleList
@@ -253,6 +249,9 @@ func sampleUntil(over <-chan struct{}, duration time.Duration) soakSampleList {
 			runtime.GC()
 			runtime.ReadMemStats(&stats)
 			all = append(all, soakSample{stats.HeapAlloc, residentSet(), runtime.NumGoroutine()})
+			if len(all)%3 == 0 {
+				shake()
+			}
 		}
 	}
 }
