@@ -18,8 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/Shopify/toxiproxy/v2"
-	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
 	"github.com/gitlabjobs/gitlabjobs/jobstest"
@@ -130,28 +128,15 @@ func serveSoak() error {
 
 // serveProxies serves until standard input ends.
 func serveProxies() error {
-	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
-	var addrs []string
-	for _, set := range randomToxics() {
-		proxy := toxiproxy.NewProxy(server, "proxy", "127.0.0.1:0", os.Getenv(soakProxiesVariable))
-		if err := proxy.Start(); err != nil {
-			return err
-		}
-		for _, one := range set {
-			text, err := json.Marshal(one)
-			if err != nil {
-				return err
-			}
-			if _, err := proxy.Toxics.AddToxicJson(strings.NewReader(string(text))); err != nil {
-				return err
-			}
-		}
-		addrs = append(addrs, proxy.Listen)
+	addrs, stop, err := startProxies(os.Getenv(soakProxiesVariable), randomToxics())
+	defer stop()
+	if err != nil {
+		return err
 	}
 	if err := json.NewEncoder(os.Stdout).Encode(addrs); err != nil {
 		return err
 	}
-	_, err := io.Copy(io.Discard, os.Stdin)
+	_, err = io.Copy(io.Discard, os.Stdin)
 	return err
 }
 

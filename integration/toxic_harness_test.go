@@ -1,13 +1,13 @@
 package integration
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync"
 	"testing"
 
@@ -39,21 +39,40 @@ func newToxicNetwork(t testing.TB, upstream string, schedule func(dialed int) in
 	t.Helper()
 	target, err := url.Parse(upstream)
 	require.NoError(t, err)
-	n := &toxicNetwork{schedule: schedule}
+	addrs, stop, err := startProxies(target.Host, sets)
+	t.Cleanup(stop)
+	require.NoError(t, err)
+	return &toxicNetwork{schedule: schedule, addrs: addrs}
+}
+
+// startProxies starts one proxy for each set of toxics, and returns where they
+// listen.
+func startProxies(upstream string, sets [][]toxic) (addrs []string, stop func(), err error) {
+	var proxies []*toxiproxy.Proxy
+	stop = func() {
+		for _, proxy := range proxies {
+			proxy.Stop()
+		}
+	}
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
 	for _, set := range sets {
-		proxy := toxiproxy.NewProxy(server, "proxy", "127.0.0.1:0", target.Host)
-		require.NoError(t, proxy.Start())
-		t.Cleanup(proxy.Stop)
+		proxy := toxiproxy.NewProxy(server, "proxy", "127.0.0.1:0", upstream)
+		if err := proxy.Start(); err != nil {
+			return nil, stop, err
+		}
+		proxies = append(proxies, proxy)
 		for _, one := range set {
 			text, err := json.Marshal(one)
-			require.NoError(t, err)
-			_, err = proxy.Toxics.AddToxicJson(strings.NewReader(string(text)))
-			require.NoError(t, err)
+			if err != nil {
+				return nil, stop, err
+			}
+			if _, err := proxy.Toxics.AddToxicJson(bytes.NewReader(text)); err != nil {
+				return nil, stop, err
+			}
 		}
-		n.addrs = append(n.addrs, proxy.Listen)
+		addrs = append(addrs, proxy.Listen)
 	}
-	return n
+	return addrs, stop, nil
 }
 
 // inTurn is the schedule that takes one proxy after the other.
