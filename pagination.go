@@ -53,7 +53,7 @@ func (p position) validate() error {
 // fetchPage performs a call whose answer is one page of a list.
 func fetchPage[T any](ctx context.Context, c *Client, cl call, at position) (*Page[*T], error) {
 	page := &Page[*T]{}
-	cl.into = &page.Items
+	cl.into = (*list[T])(&page.Items)
 	resp, err := c.send(ctx, cl) //nolint:bodyclose // send has read and closed it
 	if err != nil {
 		return nil, err

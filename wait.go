@@ -175,7 +175,7 @@ func (p *pipelinePoller) page(ctx context.Context, at position) (*Page[*Job], er
 	page := new(Page[*Job])
 	cl := p.call
 	cl.query = listQuery{IncludeRetried: true, position: at}
-	cl.into = &page.Items
+	cl.into = (*list[Job])(&page.Items)
 	resp, changed, err := p.client.sendUnlessKnown(ctx, cl, &known.etag) //nolint:bodyclose // send has read and closed it
 	if err != nil {
 		return nil, err
