@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"debug/buildinfo"
+	_ "embed"
 	"fmt"
 	"os"
 	"os/exec"
@@ -117,6 +118,11 @@ func number(value float64) string {
 	return fmt.Sprintf("%.3g", value)
 }
 
+// notes are what figures don't say: written by hand, and kept true by it.
+//
+//go:embed notes.md
+var notes string
+
 // markdown returns the page of all results.
 func markdown(results []result, machine []string, scale scale, took time.Duration) []byte {
 	var b bytes.Buffer
@@ -145,6 +151,7 @@ func markdown(results []result, machine []string, scale scale, took time.Duratio
 	for _, r := range results {
 		b.WriteString(r.markdown())
 	}
+	b.WriteString(notes)
 	return append(bytes.TrimSpace(b.Bytes()), '\n')
 }
 
