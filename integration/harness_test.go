@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -115,13 +116,32 @@ func hashText(text string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// freeAddr returns an address of loopback that nobody listens on.
+// Parts listen below the ports that systems give to connections, and to
+// servers that ask for any: one of those could be taken before a part has
+// started.
+const (
+	lowestPort  = 20_000
+	highestPort = 32_000
+)
+
+// givenPorts are the ports that freeAddr has returned.
+var givenPorts sync.Map
+
+// freeAddr returns an address of loopback that nobody listens on, and no other
+// part is going to.
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer listener.Close()
-	return listener.Addr().String()
+	for {
+		port := lowestPort + rand.IntN(highestPort-lowestPort)
+		if _, given := givenPorts.LoadOrStore(port, true); given {
+			continue
+		}
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+		if listener, err := net.Listen("tcp", addr); err == nil {
+			require.NoError(t, listener.Close())
+			return addr
+		}
+	}
 }
 
 // portOf returns the port of an address.
@@ -174,6 +194,11 @@ func startProcess(t testing.TB, addr string, cmd *exec.Cmd) *process {
 		}
 	})
 	serving := assert.Eventually(t, func() bool {
+		select {
+		case <-p.ended:
+			return true // and not serving
+		default:
+		}
 		conn, err := net.Dial("tcp", addr)
 		if err != nil {
 			return false
@@ -181,8 +206,11 @@ func startProcess(t testing.TB, addr string, cmd *exec.Cmd) *process {
 		conn.Close()
 		return true
 	}, startTimeout, 20*time.Millisecond)
-	if !serving {
-		t.FailNow()
+	select {
+	case <-p.ended:
+		require.FailNow(t, "the part ended as soon as it had started")
+	default:
+		require.True(t, serving)
 	}
 	return p
 }
