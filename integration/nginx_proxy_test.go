@@ -252,7 +252,7 @@ func TestNginxReloadMidProxiedDownloads(t *testing.T) {
 			s, pl := newGitLab(t)
 			content, size := jobstest.SyntheticZip(16*mib, 4)
 			job := pl.AddJob(jobstest.JobSpec{Name: "build", ArchiveReader: content, ArchiveSize: size})
-			n := startNginx(t, proxyServer(t, s, listen, "limit_rate 16m; proxy_max_temp_file_size 0;")+ca.directives())
+			n := startNginx(t, slowAtFirst+proxyServer(t, s, listen, "limit_rate $rate; limit_rate_after 4m; proxy_max_temp_file_size 0;")+ca.directives())
 			scheme := "http://"
 			if listen != "" {
 				scheme = "https://"

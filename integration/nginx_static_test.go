@@ -28,6 +28,10 @@ func staticServer(a archive, log, extra string) string {
   }`, extra, a.path, log)
 }
 
+// slowAtFirst sets a rate that is fast only for what comes by range: a download
+// is sure to be under way when something happens to it.
+const slowAtFirst = `map $http_range $rate { "" 2m; default 0; }`
+
 // writeLog writes a log of so many lines to a file, which it names.
 func writeLog(t testing.TB, lines int) (filename, text string) {
 	t.Helper()
@@ -73,8 +77,7 @@ func TestNginxStaticResumeAcrossSaves(t *testing.T) {
 	t.Parallel()
 	a := newArchive(t, 16*mib, 4)
 	log, _ := writeLog(t, 1)
-	n := startNginx(t, `map $http_range $rate { "" 1m; default 0; }`+ // only what comes by range is fast
-		staticServer(a, log, "limit_rate $rate; limit_rate_after 4m;"))
+	n := startNginx(t, slowAtFirst+staticServer(a, log, "limit_rate $rate; limit_rate_after 4m;"))
 	client := newClient(t, "http://"+n.addr+"/gitlab", "")
 	filename := filepath.Join(t.TempDir(), "artifacts.zip")
 
@@ -105,7 +108,7 @@ func TestNginxReloadMidDownload(t *testing.T) {
 	t.Parallel()
 	a := newArchive(t, 12*mib, 3)
 	log, _ := writeLog(t, 1)
-	n := startNginx(t, staticServer(a, log, "limit_rate 8m; limit_rate_after 64k;"))
+	n := startNginx(t, slowAtFirst+staticServer(a, log, "limit_rate $rate; limit_rate_after 4m;"))
 	client := newClient(t, "http://"+n.addr+"/gitlab", "")
 
 	reloads := 0
