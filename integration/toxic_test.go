@@ -78,7 +78,8 @@ func (w *workload) download(t testing.TB, client *gitlabjobs.Client) int {
 	return saved.Resumes + d.Resumes
 }
 
-// follow expects the log of a job that runs for half a second, each byte once.
+// follow expects the log of a job that runs for half a second, each byte once,
+// and every change of its status in order.
 func (w *workload) follow(t testing.TB, client *gitlabjobs.Client) {
 	const steps = 10
 	var want strings.Builder
@@ -89,7 +90,8 @@ func (w *workload) follow(t testing.TB, client *gitlabjobs.Client) {
 		course = append(course, jobstest.Step{After: time.Duration(i+1) * 50 * time.Millisecond, Log: piece})
 	}
 	course = append(course, jobstest.Step{After: (steps + 1) * 50 * time.Millisecond, Status: gitlabjobs.StatusSuccess})
-	live := w.pl.AddJob(jobstest.JobSpec{Name: "live", Course: course})
+	pl := w.server.Project(string(project)).AddPipeline(jobstest.PipelineSpec{})
+	live := pl.AddJob(jobstest.JobSpec{Name: "live", Course: course})
 
 	var group sync.WaitGroup
 	group.Go(func() {
@@ -100,6 +102,18 @@ func (w *workload) follow(t testing.TB, client *gitlabjobs.Client) {
 			assert.Equal(t, gitlabjobs.StatusSuccess, job.Status)
 			assert.Equal(t, want.String(), log.String())
 		}
+	})
+	group.Go(func() {
+		var last gitlabjobs.Status
+		for event, err := range client.Jobs.WatchPipeline(t.Context(), project, pl.ID(),
+			&gitlabjobs.WatchOptions{MinInterval: 10 * time.Millisecond, MaxInterval: 100 * time.Millisecond}) {
+			if !assert.NoError(t, err) {
+				return
+			}
+			assert.Equal(t, last, event.Previous)
+			last = event.Job.Status
+		}
+		assert.Equal(t, gitlabjobs.StatusSuccess, last)
 	})
 	group.Go(func() {
 		job, err := client.Jobs.Wait(t.Context(), project, live.ID(),
