@@ -29,6 +29,20 @@ func isValidator(value string) bool {
 	return err == nil || strings.HasPrefix(value, `"`)
 }
 
+// sameContent reports whether an answer is of the content that was read so
+// far, by its validator and by the ETag, even a weak one. Answers needn't
+// repeat them.
+func (s *stream) sameContent(header http.Header) bool {
+	known := s.header.Get("ETag")
+	if strings.HasPrefix(s.validator, `"`) {
+		known = s.validator
+	} else if modified := header.Get("Last-Modified"); modified != "" && modified != s.validator {
+		return false
+	}
+	etag := header.Get("ETag")
+	return etag == "" || known == "" || etag == known
+}
+
 // parseContentRange reads "bytes 0-99/1234", where the total may be "*", and
 // "bytes */1234", whose start is -1.
 func parseContentRange(value string) (start, total int64, ok bool) {

@@ -218,14 +218,21 @@ func (s *stream) ask() error {
 		return s.atEnd(resp)
 	case resp.StatusCode == http.StatusPartialContent:
 		return s.abandon(fmt.Errorf("%w: a range that was not asked for", ErrUnexpectedContent))
-	case s.pinned && s.accept(resp) != nil:
-		return s.abandon(s.accept(resp))
-	case s.pinned && validatorOf(resp.Header) != s.validator:
-		return s.abandon(fmt.Errorf("%w while ranges of it were read", ErrContentChanged))
 	case s.pinned:
-		return s.abandon(errRangeRefused)
+		return s.abandon(s.unpinned(resp))
 	}
 	return s.startOver(resp)
+}
+
+// unpinned returns what a whole content in the place of a range means.
+func (s *stream) unpinned(resp *http.Response) error {
+	if err := s.accept(resp); err != nil {
+		return err
+	}
+	if validatorOf(resp.Header) != s.validator {
+		return fmt.Errorf("%w while ranges of it were read", ErrContentChanged)
+	}
+	return errRangeRefused
 }
 
 // goOn takes a 206 whose range, total and validator are the right ones.
@@ -334,20 +341,6 @@ func (s *stream) compare() error {
 		return s.abandon(fmt.Errorf("%w: it begins with other bytes than those read of it", ErrContentChanged))
 	}
 	return nil
-}
-
-// sameContent reports whether an answer is of the content that was read so
-// far, by its validator and by the ETag, even a weak one. Answers needn't
-// repeat them.
-func (s *stream) sameContent(header http.Header) bool {
-	known := s.header.Get("ETag")
-	if strings.HasPrefix(s.validator, `"`) {
-		known = s.validator
-	} else if modified := header.Get("Last-Modified"); modified != "" && modified != s.validator {
-		return false
-	}
-	etag := header.Get("ETag")
-	return etag == "" || known == "" || etag == known
 }
 
 // note remembers what an answer says of the content. The answer to a range
