@@ -48,15 +48,14 @@ func (l *list[T]) decode(elements [][]byte) bool {
 		return false
 	}
 	items := make([]*T, len(elements))
-	share := (len(elements) + workers - 1) / workers
+	var next atomic.Int64
 	var failed atomic.Bool
 	var group sync.WaitGroup
-	for start := 0; start < len(elements); start += share {
+	for range workers {
 		group.Go(func() {
-			for i := start; i < min(start+share, len(elements)); i++ {
+			for i := next.Add(1) - 1; i < int64(len(elements)) && !failed.Load(); i = next.Add(1) - 1 {
 				if json.Unmarshal(elements[i], &items[i]) != nil {
 					failed.Store(true)
-					return
 				}
 			}
 		})
@@ -80,14 +79,11 @@ func splitArray(data []byte) [][]byte {
 	for i := 1; i < last; i++ {
 		switch data[i] {
 		case '"':
-			for i++; i < last && data[i] != '"'; i++ {
-				if data[i] == '\\' {
-					i++
-				}
-			}
-			if i >= last {
+			length := endOfString(data[i+1 : last])
+			if length < 0 {
 				return nil
 			}
+			i += 1 + length
 		case '{', '[':
 			depth++
 		case '}', ']':
@@ -103,4 +99,19 @@ func splitArray(data []byte) [][]byte {
 		}
 	}
 	return append(elements, data[start:last])
+}
+
+// endOfString returns where the quote is that ends a string, -1 where none does.
+func endOfString(data []byte) int {
+	for i := 0; ; i++ {
+		quote := bytes.IndexByte(data[i:], '"')
+		if quote < 0 {
+			return -1
+		}
+		i += quote
+		before := bytes.TrimRight(data[:i], `\`)
+		if (i-len(before))%2 == 0 { // else the quote is escaped
+			return i
+		}
+	}
 }
