@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	copyBufferSize = 128 << 10 // bytes
+	copyBufferSize = 256 << 10 // bytes; half as many cost a fifth of the speed
 	copyBuffers    = 3         // one is read and written, one hashed, one waits
 )
 
