@@ -79,11 +79,14 @@ func splitArray(data []byte) [][]byte {
 	for i := 1; i < last; i++ {
 		switch data[i] {
 		case '"':
-			length := endOfString(data[i+1 : last])
-			if length < 0 {
+			for i++; i < last && data[i] != '"'; i++ {
+				if data[i] == '\\' {
+					i++
+				}
+			}
+			if i >= last {
 				return nil
 			}
-			i += 1 + length
 		case '{', '[':
 			depth++
 		case '}', ']':
@@ -99,19 +102,4 @@ func splitArray(data []byte) [][]byte {
 		}
 	}
 	return append(elements, data[start:last])
-}
-
-// endOfString returns where the quote is that ends a string, -1 where none does.
-func endOfString(data []byte) int {
-	for i := 0; ; i++ {
-		quote := bytes.IndexByte(data[i:], '"')
-		if quote < 0 {
-			return -1
-		}
-		i += quote
-		before := bytes.TrimRight(data[:i], `\`)
-		if (i-len(before))%2 == 0 { // else the quote is escaped
-			return i
-		}
-	}
 }
