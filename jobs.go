@@ -43,7 +43,7 @@ type BridgeListOptions struct {
 
 // CancelOptions are the options of [JobsService.Cancel].
 type CancelOptions struct {
-	Force bool // also a job that is canceling already; takes the Maintainer role; GitLab 17+
+	Force bool // also a job that is canceling already; takes the Maintainer role
 }
 
 // RetryOptions are the options of [JobsService.Retry].
