@@ -11,11 +11,14 @@ import (
 	"sync/atomic"
 )
 
+// jsonSpace is what JSON takes for spaces, fewer than Unicode does.
+const jsonSpace = " \t\r\n"
+
 // decodeJSON decodes a whole JSON answer. It minds neither unknown keys nor
 // invalid UTF-8, and of a key that stands twice the last one wins. An answer
 // that ends early is io.ErrUnexpectedEOF, any other fault ErrUnexpectedContent.
 func decodeJSON(data []byte, into any) error {
-	data = bytes.TrimSpace(data)
+	data = bytes.Trim(data, jsonSpace)
 	if len(data) == 0 || bytes.Equal(data, []byte("null")) {
 		return fmt.Errorf("%w: an empty answer instead of JSON", ErrUnexpectedContent)
 	}
