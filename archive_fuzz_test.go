@@ -27,10 +27,8 @@ func (h handlerTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 func fuzzedClient(tb testing.TB, content []byte, noRanges bool) *Client {
 	server := newArchiveServer(content)
 	server.noRanges = noRanges
-	c, err := NewClient(WithBaseURL("http://gitlab.example.com"), WithHTTPClient(&http.Client{Transport: handlerTransport{server}}),
+	return recordedClient(tb, WithBaseURL("http://gitlab.example.com"), WithHTTPClient(&http.Client{Transport: handlerTransport{server}}),
 		WithRetry(RetryPolicy{MaxRetries: -1}))
-	require.NoError(tb, err)
-	return c
 }
 
 func addArchives(f *testing.F) {
@@ -48,6 +46,7 @@ func FuzzOpenArtifacts(f *testing.F) {
 	f.Fuzz(func(t *testing.T, content []byte, noRanges bool) {
 		fsys, err := fuzzedClient(t, content, noRanges).Jobs.OpenArtifacts(t.Context(), "1", FromJob(7), nil)
 		if err != nil {
+			fails(t, err) //nolint:errcheck // it is the same one
 			require.True(t, errors.Is(err, ErrUnexpectedContent) || errors.Is(err, ErrTooLarge), err)
 			return
 		}
@@ -109,7 +108,7 @@ func FuzzExtractArtifacts(f *testing.F) {
 			if info.Mode().IsRegular() {
 				size += int64(len(content))
 			} else if _, err := root.Stat(path); err != nil {
-				require.ErrorIs(t, err, fs.ErrNotExist, "%s leads out", path)
+				require.ErrorIs(t, fails(t, err), fs.ErrNotExist, "%s leads out", path)
 			}
 		}
 		require.Equal(t, files, got.Files)

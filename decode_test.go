@@ -50,7 +50,7 @@ func decodesAsEncodingJSON(t *testing.T, page string) {
 	wantErr := json.Unmarshal([]byte(page), &want)
 	err := decodeJSON([]byte(page), (*list[Job])(&got))
 	if wantErr != nil {
-		require.Error(t, err)
+		require.Error(t, fails(t, err))
 		return
 	}
 	require.NoError(t, err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -77,12 +78,16 @@ func TestServersThatEchoTheToken(t *testing.T) {
 	for name, echo := range echoes {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			calls := archiveCalls(t.TempDir())
+			for _, test := range endpointCases(t) {
+				calls = append(calls, test.call)
+			}
 			failures := 0
 			for secret, credential := range credentials {
 				g := serveGitLab(t, echo(secret))
 				client := g.client(t, credential, WithRetry(RetryPolicy{MaxRetries: 1, MinWait: 1, MaxWait: 1}))
-				for _, test := range endpointCases(t) {
-					if _, err := test.call(t.Context(), client.Jobs, "1"); err != nil {
+				for _, call := range calls {
+					if _, err := call(t.Context(), client.Jobs, "1"); err != nil {
 						failures++
 						fails(t, err) //nolint:errcheck // it is the same one
 					}
@@ -90,6 +95,26 @@ func TestServersThatEchoTheToken(t *testing.T) {
 			}
 			assert.Greater(t, failures, len(credentials))
 		})
+	}
+}
+
+// archiveCalls are the calls that do more with an archive than download it.
+func archiveCalls(dir string) []endpointCall {
+	target := FromJob(1)
+	return []endpointCall{
+		func(ctx context.Context, s *JobsService, p ProjectID) (any, error) {
+			return s.SaveArtifacts(ctx, p, target, filepath.Join(dir, "archive.zip"), nil)
+		},
+		func(ctx context.Context, s *JobsService, p ProjectID) (any, error) {
+			return s.ExtractArtifacts(ctx, p, target, dir, nil)
+		},
+		func(ctx context.Context, s *JobsService, p ProjectID) (any, error) {
+			fsys, err := s.OpenArtifacts(ctx, p, target, nil)
+			if err != nil {
+				return nil, err
+			}
+			return nil, fsys.Close()
+		},
 	}
 }
 
@@ -120,7 +145,7 @@ func TestTransportsThatShowSecrets(t *testing.T) {
 		}))
 		_, err := client.Jobs.Get(t.Context(), "1", 1)
 		require.ErrorIs(t, fails(t, err), cause)
-		assert.ErrorContains(t, err, `token source: vault: Get "https://x/?t=REDACTED": cause`)
+		assert.ErrorContains(t, fails(t, err), `token source: vault: Get "https://x/?t=REDACTED": cause`)
 	})
 }
 

@@ -11,11 +11,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// An endpointCall calls a method, and returns what it got.
+type endpointCall func(context.Context, *JobsService, ProjectID) (any, error)
+
 // An endpointCase is one call of one method, the request it makes, and what
 // it makes of the answer.
 type endpointCase struct {
 	name string
-	call func(context.Context, *JobsService, ProjectID) (any, error)
+	call endpointCall
 
 	method   string
 	path     string // PROJECT stands for the escaped project
@@ -270,7 +273,9 @@ func TestCredentialHeaders(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := serveGitLab(t, answerJSON(jobJSON(1)))
-			_, err := g.client(t, test.opts...).Jobs.Get(t.Context(), "1", 1)
+			client, err := NewClient(append(test.opts, WithBaseURL(g.base()))...)
+			require.NoError(t, err)
+			_, err = client.Jobs.Get(t.Context(), "1", 1)
 			require.NoError(t, err)
 			got := g.arrivals()[0].Header
 			for _, name := range []string{headerPrivateToken, headerJobToken, headerAuthorization, "User-Agent"} {
@@ -341,7 +346,7 @@ func TestBadInputMakesNoRequest(t *testing.T) {
 	}
 	for name, do := range tries {
 		err := do()
-		if assert.Error(t, err, "%q", name) {
+		if assert.Error(t, fails(t, err), "%q", name) {
 			assert.True(t, strings.HasPrefix(err.Error(), "gitlabjobs: "), "%q: %v", name, err)
 			requireNoSecret(t, err)
 		}

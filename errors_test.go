@@ -119,9 +119,9 @@ func TestErrorTexts(t *testing.T) {
 	} {
 		assert.Equal(t, want, err.Error())
 	}
-	require.ErrorIs(t, &Error{outcomeUnknown: true}, ErrOutcomeUnknown)
+	require.ErrorIs(t, fails(t, &Error{outcomeUnknown: true}), ErrOutcomeUnknown)
 	wrapped := fmt.Errorf("bot: %w", &Error{StatusCode: 409})
-	assert.ErrorIs(t, wrapped, ErrConflict)
+	assert.ErrorIs(t, fails(t, wrapped), ErrConflict)
 }
 
 // Messages by which ErrNotPlayable and its like are told are theirs only with
@@ -132,7 +132,7 @@ func TestSentinelsNeedTheirStatus(t *testing.T) {
 		ErrNotPlayable: "Unplayable Job", ErrNotRetryable: "Job is not retryable",
 		ErrNotErasable: "Job is not erasable!", ErrInsufficientScope: "insufficient_scope",
 	} {
-		assert.NotErrorIs(t, &Error{StatusCode: 500, Message: message}, sentinel)
+		assert.NotErrorIs(t, fails(t, &Error{StatusCode: 500, Message: message}), sentinel)
 	}
 }
 
@@ -181,11 +181,11 @@ func TestRequestErrors(t *testing.T) {
 		err := newRequestError(test.ctx, "GET", "https://x/y", test.err)
 		assert.Equal(t, "gitlabjobs: GET https://x/y: "+want, fails(t, err).Error())
 		for _, target := range test.is {
-			require.ErrorIs(t, err, target)
+			require.ErrorIs(t, fails(t, err), target)
 		}
 	}
 	var op *net.OpError
-	require.ErrorAs(t, newRequestError(t.Context(), "GET", "u", &url.Error{Op: "Get", URL: "u", Err: dial}), &op)
+	require.ErrorAs(t, fails(t, newRequestError(t.Context(), "GET", "u", &url.Error{Op: "Get", URL: "u", Err: dial})), &op)
 }
 
 func TestRedactURL(t *testing.T) {
@@ -249,10 +249,10 @@ func TestRedactError(t *testing.T) {
 			t.Parallel()
 			err := redactError(test.err, plantedPrivateToken)
 			assert.Equal(t, test.text, fails(t, err).Error())
-			require.ErrorIs(t, err, cause)
-			require.NotErrorIs(t, err, context.Canceled)
+			require.ErrorIs(t, fails(t, err), cause)
+			require.NotErrorIs(t, fails(t, err), context.Canceled)
 			var urlErr *url.Error
-			assert.NotErrorAs(t, err, &urlErr)
+			assert.NotErrorAs(t, fails(t, err), &urlErr)
 		})
 	}
 	assert.Same(t, cause, redactError(cause, plantedPrivateToken), "what shows nothing stays as it is")

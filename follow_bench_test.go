@@ -109,8 +109,7 @@ func followSteadily(tb testing.TB, kind string, length int64) (sent int64, extra
 	log := &steadyLog{length: length, step: length / followPolls, kind: kind}
 	server := httptest.NewServer(log)
 	defer server.Close()
-	client, err := gitlabjobs.NewClient(gitlabjobs.WithBaseURL(server.URL))
-	require.NoError(tb, err)
+	client := gitlabjobs.RecordedClient(tb, gitlabjobs.WithBaseURL(server.URL))
 	before := liveHeap()
 	w := &heapWriter{every: length / 10}
 	job, err := client.Jobs.FollowTrace(tb.Context(), "42", 7, w, &gitlabjobs.FollowOptions{MinInterval: 1, MaxInterval: time.Microsecond})

@@ -328,8 +328,8 @@ func TestAllContext(t *testing.T) {
 		ids, errs := collect(g.client(t).Jobs.All(ctx, "1", nil))
 		assert.Empty(t, ids)
 		require.Len(t, errs, 1)
-		require.ErrorIs(t, errs[0], context.Canceled)
-		require.ErrorIs(t, errs[0], reason)
+		require.ErrorIs(t, fails(t, errs[0]), context.Canceled)
+		require.ErrorIs(t, fails(t, errs[0]), reason)
 		assert.Empty(t, g.arrivals())
 	})
 	t.Run("nil", func(t *testing.T) {
@@ -338,7 +338,7 @@ func TestAllContext(t *testing.T) {
 		ids, errs := collect(client.Jobs.All(nil, "1", nil)) //nolint:staticcheck // nil is what is tested
 		assert.Empty(t, ids)
 		require.Len(t, errs, 1)
-		assert.EqualError(t, errs[0], "gitlabjobs: the context is nil")
+		assert.EqualError(t, fails(t, errs[0]), "gitlabjobs: the context is nil")
 	})
 	t.Run("canceled in the middle", func(t *testing.T) {
 		t.Parallel()
@@ -357,7 +357,7 @@ func TestAllContext(t *testing.T) {
 		}
 		assert.Equal(t, 100, items, "the page that was there comes whole")
 		require.Len(t, errs, 1)
-		assert.ErrorIs(t, errs[0], context.Canceled)
+		assert.ErrorIs(t, fails(t, errs[0]), context.Canceled)
 	})
 }
 
@@ -385,7 +385,7 @@ func TestAllNoticesEndlessLists(t *testing.T) {
 			ids, errs := collect(g.client(t).Jobs.All(t.Context(), "1", nil))
 			assert.Equal(t, []int64{1}, ids)
 			require.Len(t, errs, 1)
-			require.ErrorIs(t, errs[0], errEndlessList)
+			require.ErrorIs(t, fails(t, errs[0]), errEndlessList)
 		})
 	}
 }

@@ -6,8 +6,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"go/types"
 	"log/slog"
+	"path/filepath"
 	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -33,13 +40,17 @@ type leakRecorder struct {
 }
 
 // recordedClient returns a client whose log and attempts are searched for
-// planted secrets when the test ends, and so is the client itself. An option
-// that sets a logger or an observer takes the recorder's place.
+// planted secrets when the test ends, and so is the client itself. Its own
+// logger and observer get everything, too. Where no option says who it is, it
+// has a planted token. Benchmarks measure it without a recorder.
 func recordedClient(t testing.TB, opts ...Option) *Client {
 	t.Helper()
 	recorder := &leakRecorder{}
-	mine := []Option{WithLogger(slog.New(slog.NewTextHandler(recorder, &slog.HandlerOptions{Level: slog.LevelDebug}))), WithObserver(recorder.observe)}
-	client, err := NewClient(append(mine, opts...)...)
+	opts = append(slices.Clone(opts), plantToken)
+	if _, measured := t.(*testing.B); !measured {
+		opts = append(opts, recorder.attach)
+	}
+	client, err := NewClient(opts...)
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		recorder.mu.Lock()
@@ -52,6 +63,33 @@ func recordedClient(t testing.TB, opts ...Option) *Client {
 		}
 	})
 	return client
+}
+
+// plantToken is the option of a planted token for clients without another.
+func plantToken(c *config) error {
+	if c.credential.token != nil {
+		return nil
+	}
+	return WithPrivateToken(plantedPrivateToken)(c)
+}
+
+// attach is an option that goes after all others.
+func (r *leakRecorder) attach(c *config) error {
+	logger := slog.New(slog.NewTextHandler(r, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	log, observer := c.log, c.observer
+	c.log = func(ctx context.Context, event Attempt, refused bool) {
+		logAttempt(ctx, logger, event, refused)
+		if log != nil {
+			log(ctx, event, refused)
+		}
+	}
+	c.observer = func(attempt Attempt) {
+		r.observe(attempt)
+		if observer != nil {
+			observer(attempt)
+		}
+	}
+	return nil
 }
 
 // Write takes a line of the log.
@@ -106,6 +144,43 @@ func requireNoSecret(t testing.TB, values ...any) {
 		}
 	}
 }
+
+// The tests of this package search every error that they expect, and make
+// their clients by recordedClient unless it is about the options themselves.
+func TestEveryErrorAndClientIsSearched(t *testing.T) {
+	t.Parallel()
+	unrecorded := []string{"recordedClient", "TestNothingOfAClientShowsItsToken", "TestClientWithoutOptions", "TestCredentialHeaders", "exampleServer"}
+	paths, err := filepath.Glob("*_test.go")
+	require.NoError(t, err)
+	errors := 0
+	for _, path := range paths {
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+		require.NoError(t, err)
+		for _, declaration := range file.Decls {
+			function, ok := declaration.(*ast.FuncDecl)
+			if !ok || function.Name.Name == "fails" || strings.HasPrefix(function.Name.Name, "Example") {
+				continue
+			}
+			ast.Inspect(function, func(node ast.Node) bool {
+				call, ok := node.(*ast.CallExpr)
+				if !ok {
+					return true
+				}
+				switch name := types.ExprString(call.Fun); {
+				case errorAssertion.MatchString(name):
+					errors++
+					assert.Regexp(t, `^(gitlabjobs\.F|f)ails\(`, types.ExprString(call.Args[1]), "%s in %s of %s", name, function.Name, path)
+				case strings.TrimPrefix(name, "gitlabjobs.") == "NewClient" && path != "options_test.go":
+					assert.Contains(t, unrecorded, function.Name.Name, path)
+				}
+				return true
+			})
+		}
+	}
+	assert.Greater(t, errors, 100)
+}
+
+var errorAssertion = regexp.MustCompile(`^(assert|require)\.(Not)?(Error|EqualError)`)
 
 func TestRequireNoSecretFindsSecrets(t *testing.T) {
 	t.Parallel()

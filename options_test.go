@@ -144,7 +144,7 @@ func TestNewClientRefusesBadOptions(t *testing.T) {
 	} {
 		client, err := NewClient(opts...)
 		assert.Nil(t, client, want)
-		if assert.Error(t, err, want) {
+		if assert.Error(t, fails(t, err), want) {
 			assert.Contains(t, err.Error(), "gitlabjobs: "+want)
 			requireNoSecret(t, err)
 		}
@@ -299,7 +299,7 @@ func TestTokenSourceErrors(t *testing.T) {
 			require.ErrorContains(t, fails(t, err), test.text)
 			assert.Contains(t, err.Error(), "GET "+g.base()+"/api/v4/projects/1/jobs/1: ")
 			if test.is != nil {
-				require.ErrorIs(t, err, test.is)
+				require.ErrorIs(t, fails(t, err), test.is)
 			}
 			assert.Equal(t, 1, asked, "its error ends the call")
 			assert.Equal(t, "https://vault.example/", theirs.URL, "the source's error is its own")

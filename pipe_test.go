@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/gitlabjobs/gitlabjobs"
-	"github.com/stretchr/testify/require"
 )
 
 // A pipeGitLab is a server behind connections in memory. Unlike sockets they
@@ -56,9 +55,7 @@ func newPipeGitLab(t *testing.T, handler http.HandlerFunc, opts ...gitlabjobs.Op
 		gitlabjobs.WithHTTPClient(&http.Client{Transport: transport}),
 		gitlabjobs.WithRetry(gitlabjobs.RetryPolicy{MaxRetries: -1}),
 	}, opts...)
-	client, err := gitlabjobs.NewClient(opts...)
-	require.NoError(t, err)
-	return g, client.Jobs
+	return g, gitlabjobs.RecordedClient(t, opts...).Jobs
 }
 
 func (g *pipeGitLab) record(handler http.HandlerFunc) http.Handler {

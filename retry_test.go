@@ -60,7 +60,7 @@ func TestWaitsBetweenAttempts(t *testing.T) {
 		m := serveMemory(t, answer(500, "", ""))
 		var attempts []Attempt
 		_, err := m.client(t, attemptsOf(&attempts)).Jobs.Get(t.Context(), "1", 1)
-		require.Error(t, err)
+		require.Error(t, fails(t, err))
 		require.Len(t, attempts, 5)
 		arrived := m.arrived()
 		assert.Zero(t, arrived[0])
@@ -241,7 +241,7 @@ func TestWaitsThatAreNotBegun(t *testing.T) {
 				assert.Equal(t, test.after, refusal.RetryAfter)
 				assert.Equal(t, "http://gitlab.test/gitlab/api/v4/projects/1/jobs/2/play", refusal.URL)
 				assert.Contains(t, err.Error(), "(not sent)")
-				require.NotErrorIs(t, err, ErrOutcomeUnknown)
+				require.NotErrorIs(t, fails(t, err), ErrOutcomeUnknown)
 				assert.Len(t, m.arrived(), 1)
 			})
 		})
@@ -259,13 +259,13 @@ func TestGateRefusalIsNoNotFound(t *testing.T) {
 		})
 		client := m.client(t)
 		_, err := client.Jobs.Get(t.Context(), "1", 1)
-		require.ErrorIs(t, err, ErrNotFound)
+		require.ErrorIs(t, fails(t, err), ErrNotFound)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		_, err = client.Jobs.Get(ctx, "1", 2)
 		require.ErrorIs(t, fails(t, err), ErrRateLimited)
-		require.NotErrorIs(t, err, ErrNotFound)
-		assert.ErrorContains(t, err, "the rate limit is used up (not sent) (retry after 1m0s)")
+		require.NotErrorIs(t, fails(t, err), ErrNotFound)
+		assert.ErrorContains(t, fails(t, err), "the rate limit is used up (not sent) (retry after 1m0s)")
 	})
 }
 
@@ -328,7 +328,7 @@ func TestContextEndsAWait(t *testing.T) {
 				time.AfterFunc(time.Second, func() { cancel(reason) })
 				_, err := client.Jobs.Get(ctx, "1", 1)
 				require.ErrorIs(t, fails(t, err), context.Canceled)
-				require.ErrorIs(t, err, reason)
+				require.ErrorIs(t, fails(t, err), reason)
 				assert.Contains(t, err.Error(), "context canceled: shutdown")
 				assert.Equal(t, time.Second, time.Since(m.start))
 				assert.Len(t, m.arrived(), 1)
@@ -352,7 +352,7 @@ func TestRateLimitSpacesAttempts(t *testing.T) {
 		var attempts []Attempt
 		client := m.client(t, hurried(), WithRateLimit(2, 3), attemptsOf(&attempts))
 		_, err := client.Jobs.Get(t.Context(), "1", 1) // five attempts
-		require.Error(t, err)
+		require.Error(t, fails(t, err))
 		arrived := m.arrived()
 		round := func(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
 		want := []time.Duration{0, 0, 0, 500 * time.Millisecond, time.Second}
@@ -362,7 +362,7 @@ func TestRateLimitSpacesAttempts(t *testing.T) {
 		assert.Equal(t, 500*time.Millisecond, round(attempts[4].Wait), "the wait for the limit is part of it")
 		time.Sleep(time.Hour) // the burst is full again, and no fuller
 		_, err = client.Jobs.Get(t.Context(), "1", 1)
-		require.Error(t, err)
+		require.Error(t, fails(t, err))
 		again := m.arrived()[5:]
 		for i := range want {
 			assert.Equal(t, want[i], round(again[i]-again[0]))
@@ -441,7 +441,7 @@ func TestRotatedToken(t *testing.T) {
 			job, err := classes[class].call(t.Context(), client.Jobs)
 			if retryClass(class) == once {
 				require.ErrorIs(t, fails(t, err), ErrUnauthorized)
-				require.NotErrorIs(t, err, ErrOutcomeUnknown)
+				require.NotErrorIs(t, fails(t, err), ErrOutcomeUnknown)
 			} else {
 				require.NoError(t, err)
 				assert.Equal(t, int64(42), job.ID)

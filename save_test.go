@@ -127,7 +127,7 @@ func TestSaveThatFailsLeavesNothing(t *testing.T) {
 			name := filepath.Join(dir, "archive.zip")
 			require.NoError(t, os.WriteFile(name, []byte("old"), 0o600))
 			d, err := saveArchive(t, downloadClient(t, server.URL), name, &c.opts)
-			require.ErrorIs(t, err, c.err)
+			require.ErrorIs(t, gitlabjobs.Fails(t, err), c.err)
 			assert.Equal(t, c.size, d.Size)
 			assertContent(t, name, []byte("old"))
 			assertFiles(t, dir, "archive.zip")
@@ -162,19 +162,19 @@ func TestSaveOfBadInputAsksForNothing(t *testing.T) {
 	} {
 		for _, c.opts.KeepPartial = range []bool{false, true} {
 			d, err := client.Jobs.SaveArtifacts(t.Context(), "1", gitlabjobs.FromJob(1), c.name, &c.opts)
-			require.ErrorContains(t, err, c.text, c.what)
+			require.ErrorContains(t, gitlabjobs.Fails(t, err), c.text, c.what)
 			if c.is != nil {
-				require.ErrorIs(t, err, c.is, c.what)
+				require.ErrorIs(t, gitlabjobs.Fails(t, err), c.is, c.what)
 			}
 			assert.Nil(t, d, c.what)
 		}
 	}
 	_, err := client.Jobs.SaveArtifacts(t.Context(), "1", gitlabjobs.FromJob(0), name, nil)
-	require.Error(t, err)
+	require.Error(t, gitlabjobs.Fails(t, err))
 	_, err = client.Jobs.SaveArtifacts(nil, "1", gitlabjobs.FromJob(1), name, nil) //nolint:staticcheck // that is the point
-	require.ErrorContains(t, err, "context")
+	require.ErrorContains(t, gitlabjobs.Fails(t, err), "context")
 	d, err := client.Jobs.SaveArtifacts(canceled, "1", gitlabjobs.FromJob(1), name, nil)
-	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorIs(t, gitlabjobs.Fails(t, err), context.Canceled)
 	assert.Nil(t, d)
 	assert.Zero(t, requests.Load())
 	assertFiles(t, dir, "file", "directory")
@@ -238,7 +238,7 @@ func newHalvingServer(t testing.TB, content []byte) *halvingServer {
 func (s *halvingServer) keepHalf(t *testing.T, name string) {
 	t.Helper()
 	d, err := saveArchive(t, downloadClient(t, s.URL), name, &gitlabjobs.SaveOptions{KeepPartial: true})
-	require.ErrorIs(t, err, gitlabjobs.ErrForbidden)
+	require.ErrorIs(t, gitlabjobs.Fails(t, err), gitlabjobs.ErrForbidden)
 	content := s.content.Load().([]byte)
 	assert.EqualValues(t, len(content)/2, d.Size)
 	assertFiles(t, filepath.Dir(name), "archive.zip.part", "archive.zip.part.json")
@@ -256,7 +256,7 @@ func TestSaveGoesOnFromWhatWasKept(t *testing.T) {
 
 	// A further failure keeps it as it is.
 	_, err := saveArchive(t, client, name, &gitlabjobs.SaveOptions{KeepPartial: true})
-	require.ErrorIs(t, err, gitlabjobs.ErrForbidden)
+	require.ErrorIs(t, gitlabjobs.Fails(t, err), gitlabjobs.ErrForbidden)
 	assertContent(t, name+".part", content[:500_000])
 
 	server.mended.Store(true)
@@ -381,7 +381,7 @@ func TestSaveGoesOnFromAWholePart(t *testing.T) {
 	name := filepath.Join(dir, "archive.zip")
 	client := downloadClient(t, server.URL)
 	_, err := saveArchive(t, client, name, &gitlabjobs.SaveOptions{KeepPartial: true})
-	require.ErrorIs(t, err, gitlabjobs.ErrForbidden)
+	require.ErrorIs(t, gitlabjobs.Fails(t, err), gitlabjobs.ErrForbidden)
 	assertContent(t, name+".part", content)
 	d, err := saveArchive(t, client, name, &gitlabjobs.SaveOptions{KeepPartial: true, Parallel: 4})
 	require.NoError(t, err)
@@ -405,7 +405,7 @@ func TestSaveLeavesAForeignPartAlone(t *testing.T) {
 		t.Skip("no symbolic links here")
 	}
 	_, err := saveArchive(t, downloadClient(t, server.URL), name, &gitlabjobs.SaveOptions{KeepPartial: true})
-	require.ErrorContains(t, err, "not a regular file")
+	require.ErrorContains(t, gitlabjobs.Fails(t, err), "not a regular file")
 	assertContent(t, precious, []byte("precious"))
 	_, err = saveArchive(t, downloadClient(t, server.URL), name, nil)
 	require.NoError(t, err)
@@ -493,7 +493,7 @@ func TestSaveParallel(t *testing.T) {
 			server.Fail(c.fault)
 			dir := t.TempDir()
 			name := filepath.Join(dir, "archive.zip")
-			client := downloadClient(t, server.URL(), gitlabjobs.WithPrivateToken(server.Token()))
+			client := downloadClient(t, server.URL())
 			d, err := client.Jobs.SaveArtifacts(t.Context(), "group/app", gitlabjobs.FromJob(job), name, &gitlabjobs.SaveOptions{Parallel: 4})
 			require.NoError(t, err)
 			assert.Equal(t, digest, d.SHA256)
@@ -516,10 +516,10 @@ func TestSaveParallelOfChangedContent(t *testing.T) {
 	server.Fail(jobstest.Fault{ResetAfter: 3 * mebibyte, Times: 1}) // else the first connection gets it all
 	server.Fail(jobstest.Fault{ChangedContent: bytes.Repeat([]byte("other"), 4*mebibyte), Skip: 2})
 	dir := t.TempDir()
-	client := downloadClient(t, server.URL(), gitlabjobs.WithPrivateToken(server.Token()))
+	client := downloadClient(t, server.URL())
 	opts := &gitlabjobs.SaveOptions{Parallel: 4, KeepPartial: true}
 	_, err := client.Jobs.SaveArtifacts(t.Context(), "group/app", gitlabjobs.FromJob(job), filepath.Join(dir, "archive.zip"), opts)
-	require.ErrorIs(t, err, gitlabjobs.ErrContentChanged)
+	require.ErrorIs(t, gitlabjobs.Fails(t, err), gitlabjobs.ErrContentChanged)
 	assertFiles(t, dir)
 }
 
@@ -561,7 +561,7 @@ func TestSaveParallelFailsAfterItsBudget(t *testing.T) {
 	name := filepath.Join(dir, "archive.zip")
 	opts := &gitlabjobs.SaveOptions{Parallel: parallel, KeepPartial: true}
 	d, err := saveArchive(t, client, name, opts)
-	require.Error(t, err)
+	require.Error(t, gitlabjobs.Fails(t, err))
 	assert.GreaterOrEqual(t, refused.Load(), int32(maxRetries))
 	assert.Less(t, d.Size, int64(2*mebibyte))
 	assertFiles(t, dir, "archive.zip.part", "archive.zip.part.json")
@@ -585,12 +585,12 @@ func TestSaveParallelWithoutRetries(t *testing.T) {
 	t.Parallel()
 	server, job, _ := archiveServer(t, 20*mebibyte)
 	server.Fail(jobstest.Fault{ResetAfter: mebibyte})
-	client := downloadClient(t, server.URL(), gitlabjobs.WithPrivateToken(server.Token()),
+	client := downloadClient(t, server.URL(),
 		gitlabjobs.WithRetry(gitlabjobs.RetryPolicy{MaxRetries: -1}))
 	dir := t.TempDir()
 	opts := &gitlabjobs.SaveOptions{Parallel: 4}
 	_, err := client.Jobs.SaveArtifacts(t.Context(), "group/app", gitlabjobs.FromJob(job), filepath.Join(dir, "archive.zip"), opts)
-	require.Error(t, err)
+	require.Error(t, gitlabjobs.Fails(t, err))
 	assert.LessOrEqual(t, len(server.Requests()), 4)
 	assertFiles(t, dir)
 }
@@ -599,15 +599,15 @@ func TestSaveParallelCanceled(t *testing.T) {
 	t.Parallel()
 	server, job, _ := archiveServer(t, 20*mebibyte)
 	server.Fail(jobstest.Fault{Stall: true, StallAfter: mebibyte})
-	client := downloadClient(t, server.URL(), gitlabjobs.WithPrivateToken(server.Token()))
+	client := downloadClient(t, server.URL())
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cause := errors.New("enough")
 	dir := t.TempDir()
 	opts := &gitlabjobs.SaveOptions{Parallel: 4}
 	opts.Progress = func(p gitlabjobs.Progress) { cancel(cause) }
 	_, err := client.Jobs.SaveArtifacts(ctx, "group/app", gitlabjobs.FromJob(job), filepath.Join(dir, "archive.zip"), opts)
-	require.ErrorIs(t, err, context.Canceled)
-	require.ErrorIs(t, err, cause)
+	require.ErrorIs(t, gitlabjobs.Fails(t, err), context.Canceled)
+	require.ErrorIs(t, gitlabjobs.Fails(t, err), cause)
 	assertFiles(t, dir)
 }
 
@@ -634,7 +634,7 @@ func BenchmarkSaveParallel(b *testing.B) {
 	const size, rate = 256 * mebibyte, 50_000_000 // bytes, bytes per second
 	server, job, _ := archiveServer(b, size)
 	server.Fail(jobstest.Fault{BytesPerSecond: rate})
-	client := downloadClient(b, server.URL(), gitlabjobs.WithPrivateToken(server.Token()))
+	client := downloadClient(b, server.URL())
 	save := func(parallel int) {
 		name := filepath.Join(b.TempDir(), "archive.zip")
 		_, err := client.Jobs.SaveArtifacts(b.Context(), "group/app", gitlabjobs.FromJob(job), name, &gitlabjobs.SaveOptions{Parallel: parallel})

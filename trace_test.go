@@ -289,7 +289,7 @@ func TestFollowTraceRefusesAnotherLog(t *testing.T) {
 					var w strings.Builder
 					start := time.Now()
 					job, err := jobs.FollowTrace(t.Context(), "42", 7, &w, followEverySecond())
-					require.ErrorIs(t, err, gitlabjobs.ErrContentChanged)
+					require.ErrorIs(t, gitlabjobs.Fails(t, err), gitlabjobs.ErrContentChanged)
 					assert.Equal(t, gitlabjobs.StatusRunning, job.Status)
 					assert.Equal(t, first, w.String())
 					assert.LessOrEqual(t, time.Since(start), 3*time.Second)
@@ -303,7 +303,7 @@ func TestFollowTraceRefusesAnotherLog(t *testing.T) {
 				gitlabjobs.WithRetry(gitlabjobs.RetryPolicy{}))
 			var w strings.Builder
 			_, err := jobs.FollowTrace(t.Context(), "42", 7, &w, followEverySecond())
-			require.ErrorIs(t, err, gitlabjobs.ErrContentChanged)
+			require.ErrorIs(t, gitlabjobs.Fails(t, err), gitlabjobs.ErrContentChanged)
 			assert.Equal(t, first, w.String())
 		})
 	})
@@ -311,7 +311,7 @@ func TestFollowTraceRefusesAnotherLog(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			_, jobs := newCourse(t, course{status: always("running"), log: always(first), fault: failing(logPath, http.StatusNotFound, 2, 2)})
 			_, err := jobs.FollowTrace(t.Context(), "42", 7, new(strings.Builder), followEverySecond())
-			require.ErrorIs(t, err, gitlabjobs.ErrContentChanged)
+			require.ErrorIs(t, gitlabjobs.Fails(t, err), gitlabjobs.ErrContentChanged)
 		})
 	})
 }
@@ -320,7 +320,7 @@ func TestFollowTraceStopsAtManualJobs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, jobs := newCourse(t, course{status: until(time.Second, "created", "manual"), log: always("")})
 		job, err := jobs.FollowTrace(t.Context(), "42", 7, new(strings.Builder), followEverySecond())
-		require.ErrorIs(t, err, gitlabjobs.ErrManual)
+		require.ErrorIs(t, gitlabjobs.Fails(t, err), gitlabjobs.ErrManual)
 		assert.Equal(t, gitlabjobs.StatusManual, job.Status)
 		assert.Equal(t, []float64{0, 1}, g.seconds(jobPath))
 		assert.Equal(t, []float64{0}, g.seconds(logPath))
@@ -363,7 +363,7 @@ func TestFollowTraceEndsWithTheSixthFailedPoll(t *testing.T) {
 				var w strings.Builder
 				job, err := jobs.FollowTrace(t.Context(), "42", 7, &w, followEverySecond())
 				var refusal *gitlabjobs.Error
-				require.ErrorAs(t, err, &refusal)
+				require.ErrorAs(t, gitlabjobs.Fails(t, err), &refusal)
 				assert.Equal(t, http.StatusBadGateway, refusal.StatusCode)
 				assert.Equal(t, gitlabjobs.StatusRunning, job.Status)
 				assert.Equal(t, "log", w.String())
@@ -396,7 +396,7 @@ func TestFollowTraceReturnsPermanentFailuresAtOnce(t *testing.T) {
 				g, jobs := newCourse(t, course{status: always("running"), log: always("log"), fault: failing(path, status, 2, 2)})
 				job, err := jobs.FollowTrace(t.Context(), "42", 7, new(strings.Builder), followEverySecond())
 				var refusal *gitlabjobs.Error
-				require.ErrorAs(t, err, &refusal)
+				require.ErrorAs(t, gitlabjobs.Fails(t, err), &refusal)
 				assert.Equal(t, status, refusal.StatusCode)
 				assert.Equal(t, gitlabjobs.StatusRunning, job.Status)
 				assert.Equal(t, []float64{0, 1}, g.seconds(path))
@@ -411,7 +411,7 @@ func TestFollowTraceReturnsPermanentFailuresAtOnce(t *testing.T) {
 			}})
 			var w strings.Builder
 			_, err := jobs.FollowTrace(t.Context(), "42", 7, &w, followEverySecond())
-			require.ErrorIs(t, err, gitlabjobs.ErrUnexpectedContent)
+			require.ErrorIs(t, gitlabjobs.Fails(t, err), gitlabjobs.ErrUnexpectedContent)
 			assert.Empty(t, w.String())
 		})
 	})
@@ -436,7 +436,7 @@ func TestFollowTraceResumesBrokenConnections(t *testing.T) {
 				_, err := jobs.FollowTrace(t.Context(), "42", 7, &w, followEverySecond())
 				if name == "whole" || name == "conditional" {
 					// From the start it never comes further, poll after poll.
-					require.Error(t, err)
+					require.Error(t, gitlabjobs.Fails(t, err))
 					assert.True(t, strings.HasPrefix(log, w.String()))
 					assert.Len(t, w.String(), 60_000)
 					return
@@ -521,7 +521,7 @@ func TestFollowTraceRetriesEachPoll(t *testing.T) {
 		g, jobs := newCourse(t, course{status: always("running"), log: always("log"), fault: failing(logPath, http.StatusBadGateway, 2, 100)},
 			gitlabjobs.WithRetry(gitlabjobs.RetryPolicy{MaxRetries: 2, MinWait: 1, MaxWait: 1}))
 		_, err := jobs.FollowTrace(t.Context(), "42", 7, new(strings.Builder), followEverySecond())
-		require.Error(t, err)
+		require.Error(t, gitlabjobs.Fails(t, err))
 		assert.Len(t, g.of(logPath), 1+6*(1+2))
 	})
 }
@@ -595,7 +595,7 @@ func TestFollowTraceLooksAtTheETagOfTheEnd(t *testing.T) {
 		defer cancel()
 		var w strings.Builder
 		_, err := jobs.FollowTrace(ctx, "42", 7, &w, followEverySecond())
-		require.ErrorIs(t, err, gitlabjobs.ErrContentChanged)
+		require.ErrorIs(t, gitlabjobs.Fails(t, err), gitlabjobs.ErrContentChanged)
 		assert.Equal(t, "one log\n", w.String())
 	})
 }

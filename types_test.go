@@ -298,7 +298,7 @@ func TestDecodeJSON(t *testing.T) {
 			job := new(Job)
 			err := decodeJSON([]byte(test.body), job)
 			if test.err != nil {
-				require.ErrorIs(t, err, test.err)
+				require.ErrorIs(t, fails(t, err), test.err)
 				assert.NotEqual(t, errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, ErrUnexpectedContent), "both")
 				return
 			}

@@ -68,7 +68,7 @@ func TestWaitStopsAtManualJobs(t *testing.T) {
 		opts := everySecond()
 		opts.OnChange = func(job *gitlabjobs.Job) { seen = append(seen, job.Status) }
 		job, err := jobs.Wait(t.Context(), "42", 7, opts)
-		require.ErrorIs(t, err, gitlabjobs.ErrManual)
+		require.ErrorIs(t, gitlabjobs.Fails(t, err), gitlabjobs.ErrManual)
 		assert.Equal(t, gitlabjobs.StatusManual, job.Status)
 		assert.Equal(t, []float64{0, 1}, g.seconds(jobPath))
 		assert.Equal(t, []gitlabjobs.Status{"created", "manual"}, seen)
@@ -177,11 +177,11 @@ func TestPollingRefusesBadInput(t *testing.T) {
 				{"", 7, 0, 0, "the project is empty"},
 				{"42", 0, 0, 0, "an ID is above 0"},
 			} {
-				require.ErrorContains(t, call(test.project, test.id, test.shortest, test.longest), test.says, name)
+				require.ErrorContains(t, gitlabjobs.Fails(t, call(test.project, test.id, test.shortest, test.longest)), test.says, name)
 			}
 		}
 		_, err := jobs.FollowTrace(t.Context(), "42", 7, nil, nil)
-		require.ErrorContains(t, err, "the writer is nil")
+		require.ErrorContains(t, gitlabjobs.Fails(t, err), "the writer is nil")
 		assert.Empty(t, g.hits)
 	})
 }
@@ -242,7 +242,7 @@ func TestWaitEndsWithTheSixthFailedPoll(t *testing.T) {
 					},
 				}, gitlabjobs.WithStallTimeout(time.Second))
 				job, err := jobs.Wait(t.Context(), "42", 7, everySecond())
-				require.Error(t, err)
+				require.Error(t, gitlabjobs.Fails(t, err))
 				require.NotNil(t, job)
 				assert.Equal(t, gitlabjobs.StatusRunning, job.Status)
 				synctest.Wait()
@@ -271,7 +271,7 @@ func TestWaitCountsFailuresInARow(t *testing.T) {
 		_, jobs = newCourse(t, course{fault: failing(jobPath, http.StatusBadGateway, 1, 6)})
 		job, err = jobs.Wait(t.Context(), "42", 7, everySecond())
 		var refusal *gitlabjobs.Error
-		require.ErrorAs(t, err, &refusal)
+		require.ErrorAs(t, gitlabjobs.Fails(t, err), &refusal)
 		assert.Equal(t, http.StatusBadGateway, refusal.StatusCode)
 		assert.Nil(t, job)
 	})
@@ -282,7 +282,7 @@ func TestWaitRetriesEachPoll(t *testing.T) {
 		retry := gitlabjobs.WithRetry(gitlabjobs.RetryPolicy{MaxRetries: 2, MinWait: 1, MaxWait: 1})
 		g, jobs := newCourse(t, course{fault: failing(jobPath, http.StatusServiceUnavailable, 1, 100)}, retry)
 		_, err := jobs.Wait(t.Context(), "42", 7, everySecond())
-		require.Error(t, err)
+		require.Error(t, gitlabjobs.Fails(t, err))
 		assert.Len(t, g.of(jobPath), 6*(1+2))
 	})
 }
@@ -315,7 +315,7 @@ func TestWaitReturnsPermanentFailuresAtOnce(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				g, jobs := newCourse(t, course{status: always("running"), fault: failing(jobPath, status, 3, 3)})
 				job, err := jobs.Wait(t.Context(), "42", 7, everySecond())
-				require.ErrorIs(t, err, sentinel)
+				require.ErrorIs(t, gitlabjobs.Fails(t, err), sentinel)
 				assert.Equal(t, gitlabjobs.StatusRunning, job.Status)
 				assert.Equal(t, []float64{0, 1, 2}, g.seconds(jobPath))
 			})
@@ -328,7 +328,7 @@ func TestWaitReturnsPermanentFailuresAtOnce(t *testing.T) {
 				fmt.Fprint(w, "<!DOCTYPE html>")
 			})
 			_, err := jobs.Wait(t.Context(), "42", 7, everySecond())
-			require.ErrorIs(t, err, gitlabjobs.ErrUnexpectedContent)
+			require.ErrorIs(t, gitlabjobs.Fails(t, err), gitlabjobs.ErrUnexpectedContent)
 			assert.Len(t, g.hits, 1)
 		})
 	})
@@ -339,7 +339,7 @@ func TestWaitReturnsPermanentFailuresAtOnce(t *testing.T) {
 				return gitlabjobs.Token{}, vault
 			}))
 			_, err := jobs.Wait(t.Context(), "42", 7, everySecond())
-			require.ErrorIs(t, err, vault)
+			require.ErrorIs(t, gitlabjobs.Fails(t, err), vault)
 			assert.Empty(t, g.hits)
 		})
 	})
@@ -389,8 +389,8 @@ func TestPollingEndsWithItsContext(t *testing.T) {
 					time.AfterFunc(3500*time.Millisecond, func() { cancel(enough) })
 					start := time.Now()
 					job, err := call(ctx, jobs)
-					require.ErrorIs(t, err, context.Canceled)
-					require.ErrorIs(t, err, enough)
+					require.ErrorIs(t, gitlabjobs.Fails(t, err), context.Canceled)
+					require.ErrorIs(t, gitlabjobs.Fails(t, err), enough)
 					assert.Equal(t, gitlabjobs.StatusRunning, job.Status)
 					assert.Equal(t, 3500*time.Millisecond, time.Since(start))
 				})
@@ -403,7 +403,7 @@ func TestPollingEndsWithItsContext(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
 			defer cancel()
 			job, err := jobs.Wait(ctx, "42", 7, everySecond())
-			require.ErrorIs(t, err, context.DeadlineExceeded)
+			require.ErrorIs(t, gitlabjobs.Fails(t, err), context.DeadlineExceeded)
 			assert.Equal(t, gitlabjobs.StatusRunning, job.Status)
 			assert.Equal(t, []float64{0, 1, 2}, g.seconds(jobPath))
 		})

@@ -124,7 +124,7 @@ func TestWatchPipelineEnds(t *testing.T) {
 					require.NoError(t, err)
 					assert.Len(t, g.hits, 1)
 				} else {
-					require.ErrorIs(t, err, context.DeadlineExceeded)
+					require.ErrorIs(t, gitlabjobs.Fails(t, err), context.DeadlineExceeded)
 					assert.Len(t, g.hits, 3)
 				}
 			})
@@ -237,7 +237,7 @@ func TestWatchPipelineSurvivesFiveFailedPolls(t *testing.T) {
 					assert.Equal(t, []string{"1:  -> running", "1: running -> success"}, seen)
 				} else {
 					var refusal *gitlabjobs.Error
-					require.ErrorAs(t, err, &refusal)
+					require.ErrorAs(t, gitlabjobs.Fails(t, err), &refusal)
 					assert.Equal(t, []string{"1:  -> running"}, seen)
 				}
 				assert.Equal(t, []float64{0, 1, 2, 3, 4, 5, 6}, g.seconds(pipelinePath)[:7])
@@ -278,7 +278,7 @@ func TestWatchPipelineEndsAfterOneError(t *testing.T) {
 			errs = append(errs, err)
 		}
 		require.Len(t, errs, 1)
-		require.ErrorIs(t, errs[0], gitlabjobs.ErrNotFound)
+		require.ErrorIs(t, gitlabjobs.Fails(t, errs[0]), gitlabjobs.ErrNotFound)
 		assert.Len(t, g.hits, 1)
 	})
 }
@@ -291,8 +291,8 @@ func TestWatchPipelineEndsWithItsContext(t *testing.T) {
 		time.AfterFunc(1500*time.Millisecond, func() { cancel(enough) })
 		start := time.Now()
 		_, err := watch(jobs.WatchPipeline(ctx, "42", 3, watchEverySecond()))
-		require.ErrorIs(t, err, context.Canceled)
-		require.ErrorIs(t, err, enough)
+		require.ErrorIs(t, gitlabjobs.Fails(t, err), context.Canceled)
+		require.ErrorIs(t, gitlabjobs.Fails(t, err), enough)
 		assert.Equal(t, 1500*time.Millisecond, time.Since(start))
 	})
 }

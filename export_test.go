@@ -1,0 +1,14 @@
+package gitlabjobs
+
+// What the tests of package gitlabjobs_test share with those of this package.
+var (
+	RecordedClient  = recordedClient
+	RequireNoSecret = requireNoSecret
+	Fails           = fails
+)
+
+// The planted secrets that their servers know.
+const (
+	PlantedToken = plantedPrivateToken
+	PlantedMark  = plantedMark
+)
