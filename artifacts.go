@@ -18,20 +18,20 @@ type EntryListOptions struct {
 
 // An ArtifactsSource says whose archive is meant: see [FromJob] and [FromRef].
 type ArtifactsSource struct {
-	job    jobNumber
-	ref    refName
+	job    int64
+	ref    string
 	name   string // of the job, with ref
 	recent bool
 	byRef  bool
 }
 
 // FromJob means the archive of one job, whatever the job's status.
-func FromJob(jobID int64) ArtifactsSource { return ArtifactsSource{job: jobNumber(jobID)} }
+func FromJob(jobID int64) ArtifactsSource { return ArtifactsSource{job: jobID} }
 
 // FromRef means the archive of the job called jobName in the newest
 // successful pipeline of a branch or tag. HEAD and commit SHAs are no refs here.
 func FromRef(ref, jobName string) ArtifactsSource {
-	return ArtifactsSource{ref: refName(ref), name: jobName, byRef: true}
+	return ArtifactsSource{ref: ref, name: jobName, byRef: true}
 }
 
 // SearchRecent returns a source that also looks into older successful
@@ -116,7 +116,7 @@ func (s *JobsService) DownloadArtifactFile(ctx context.Context, project ProjectI
 //
 // GitLab docs: https://docs.gitlab.com/api/job_artifacts/#keep-job-artifacts
 func (s *JobsService) KeepArtifacts(ctx context.Context, project ProjectID, jobID int64) (*Job, error) {
-	return fetch[Job](ctx, s.client, call{endpoint: keepArtifacts, params: []param{project, jobNumber(jobID)}})
+	return fetch[Job](ctx, s.client, call{endpoint: keepArtifacts, params: params{project: project, job: jobID}})
 }
 
 // DeleteArtifacts deletes a job's artifacts. It takes the Maintainer role.
@@ -126,7 +126,7 @@ func (s *JobsService) KeepArtifacts(ctx context.Context, project ProjectID, jobI
 //
 // GitLab docs: https://docs.gitlab.com/api/job_artifacts/#delete-job-artifacts
 func (s *JobsService) DeleteArtifacts(ctx context.Context, project ProjectID, jobID int64) error {
-	_, err := s.client.send(ctx, call{endpoint: deleteArtifacts, params: []param{project, jobNumber(jobID)}}) //nolint:bodyclose // send has read and closed it
+	_, err := s.client.send(ctx, call{endpoint: deleteArtifacts, params: params{project: project, job: jobID}}) //nolint:bodyclose // send has read and closed it
 	return err
 }
 
@@ -139,7 +139,7 @@ func (s *JobsService) DeleteArtifacts(ctx context.Context, project ProjectID, jo
 //
 // GitLab docs: https://docs.gitlab.com/api/job_artifacts/#delete-project-artifacts
 func (s *JobsService) DeleteProjectArtifacts(ctx context.Context, project ProjectID) error {
-	_, err := s.client.send(ctx, call{endpoint: deleteProjectArtifacts, params: []param{project}}) //nolint:bodyclose // send has read and closed it
+	_, err := s.client.send(ctx, call{endpoint: deleteProjectArtifacts, params: params{project: project}}) //nolint:bodyclose // send has read and closed it
 	return err
 }
 
@@ -158,7 +158,7 @@ func (s *JobsService) listEntries(ctx context.Context, project ProjectID, jobID 
 	}
 	cl := call{
 		endpoint: listEntries,
-		params:   []param{project, jobNumber(jobID)},
+		params:   params{project: project, job: jobID},
 		query:    entryQuery{Path: o.Path, Recursive: o.Recursive, position: at},
 	}
 	return listPage[ArtifactEntry](ctx, s.client, cl, at, nil)
@@ -176,9 +176,9 @@ func (s ArtifactsSource) archive(project ProjectID, fileType string) (call, erro
 	if err := s.validate(); err != nil {
 		return call{}, err
 	}
-	cl := call{endpoint: getArchive, params: []param{project, s.job}}
+	cl := call{endpoint: getArchive, params: params{project: project, job: s.job}}
 	if s.byRef {
-		cl = call{endpoint: getArchiveOfRef, params: []param{project, s.ref}}
+		cl = call{endpoint: getArchiveOfRef, params: params{project: project, ref: s.ref}}
 	}
 	cl.query = sourceQuery{s.name, s.recent, fileType}
 	return cl, nil
@@ -189,9 +189,9 @@ func (s ArtifactsSource) file(project ProjectID, path string) (call, error) {
 	if err := s.validate(); err != nil {
 		return call{}, err
 	}
-	cl := call{endpoint: getFile, params: []param{project, s.job, artifactPath(path)}}
+	cl := call{endpoint: getFile, params: params{project: project, job: s.job, path: path}}
 	if s.byRef {
-		cl = call{endpoint: getFileOfRef, params: []param{project, s.ref, artifactPath(path)}}
+		cl = call{endpoint: getFileOfRef, params: params{project: project, ref: s.ref, path: path}}
 	}
 	cl.query = sourceQuery{Job: s.name, Recent: s.recent}
 	return cl, nil

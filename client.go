@@ -97,7 +97,7 @@ func (c *Client) isOrigin(u *url.URL) bool {
 // A call is one request, before it has a base URL and a credential.
 type call struct {
 	endpoint endpoint
-	params   []param       // for the route's placeholders
+	params   params        // for the route's placeholders
 	query    any           // a struct for go-querystring, or nil
 	body     any           // encoded as JSON, unless nil
 	header   http.Header   // besides the usual ones
@@ -141,11 +141,10 @@ func (c *Client) build(ctx context.Context, cl *call) (*retryablehttp.Request, e
 	if ctx == nil {
 		return nil, errNilContext
 	}
-	path, err := cl.endpoint.path(cl.params)
+	target, err := cl.endpoint.url(c.root, cl.params)
 	if err != nil {
 		return nil, err
 	}
-	target := c.root + path
 	if cl.query != nil {
 		values, err := query.Values(cl.query)
 		if err != nil {

@@ -56,32 +56,73 @@ var (
 // String returns method and route: one name for all calls of the endpoint.
 func (e endpoint) String() string { return e.method + " " + e.route }
 
-// path fills the route's placeholders with params, in order, each escaped.
-func (e endpoint) path(params []param) (string, error) {
+// params are the values for the placeholders of routes.
+type params struct {
+	project  ProjectID // :id
+	job      int64     // :job_id
+	pipeline int64     // :pipeline_id
+	ref      string    // :ref_name, a branch or tag, escaped whole
+	path     string    // *artifact_path, of a file in an archive, escaped by segments
+}
+
+// url returns the route below the API's root, with its placeholders filled.
+// It refuses values that cannot be meant.
+func (e endpoint) url(root string, values params) (string, error) {
 	var b strings.Builder
-	b.Grow(len(e.route) + 32)
+	b.Grow(len(root) + len(e.route) + 32)
+	b.WriteString(root)
 	rest := e.route
-	for _, p := range params {
-		segment, err := p.escape()
-		if err != nil {
+	for i := strings.IndexAny(rest, ":*"); i >= 0; i = strings.IndexAny(rest, ":*") {
+		b.WriteString(rest[:i])
+		end := len(rest)
+		if n := strings.IndexByte(rest[i:], '/'); n >= 0 {
+			end = i + n
+		}
+		if err := values.write(&b, rest[i:end]); err != nil {
 			return "", err
 		}
-		i := strings.IndexAny(rest, ":*")
-		b.WriteString(rest[:i])
-		b.WriteString(segment)
-		rest = rest[i:]
-		if end := strings.IndexByte(rest, '/'); end >= 0 {
-			rest = rest[end:]
-		} else {
-			rest = ""
-		}
+		rest = rest[end:]
 	}
 	b.WriteString(rest)
 	return b.String(), nil
 }
 
-// A param is a value for a placeholder. Its escape refuses what cannot be meant.
-type param interface{ escape() (string, error) }
+// write writes the value of a placeholder.
+func (p *params) write(b *strings.Builder, placeholder string) error {
+	var escaped string
+	var err error
+	switch placeholder {
+	case ":id":
+		escaped, err = p.project.escape()
+	case ":job_id":
+		return writeID(b, "job", p.job)
+	case ":pipeline_id":
+		return writeID(b, "pipeline", p.pipeline)
+	case ":ref_name":
+		escaped, err = url.PathEscape(p.ref), checkSegments("ref", p.ref)
+	case "*artifact_path":
+		escaped, err = escapeSegments(p.path), checkSegments("artifact path", p.path)
+	}
+	b.WriteString(escaped)
+	return err
+}
+
+func writeID(b *strings.Builder, what string, id int64) error {
+	if id <= 0 {
+		return fmt.Errorf("gitlabjobs: %s %d: an ID is above 0", what, id)
+	}
+	var digits [20]byte
+	b.Write(strconv.AppendInt(digits[:0], id, 10))
+	return nil
+}
+
+func escapeSegments(path string) string {
+	segments := strings.Split(path, "/")
+	for i, segment := range segments {
+		segments[i] = url.PathEscape(segment)
+	}
+	return strings.Join(segments, "/")
+}
 
 // A ProjectID names a project: by its number ("42") or by its full path
 // ("group/sub/app"), plain or URL-encoded. A string constant converts by
@@ -96,52 +137,15 @@ func (p ProjectID) escape() (string, error) {
 	if err != nil || strings.Contains(plain, "%") {
 		return "", fmt.Errorf("gitlabjobs: project %q is not validly URL-encoded", string(p))
 	}
-	if number, err := strconv.ParseInt(plain, 10, 64); err == nil && number <= 0 {
-		return "", fmt.Errorf("gitlabjobs: project %d is not a project's number", number)
+	if strings.Trim(plain, "+-0123456789") == "" {
+		if number, err := strconv.ParseInt(plain, 10, 64); err == nil && number <= 0 {
+			return "", fmt.Errorf("gitlabjobs: project %d is not a project's number", number)
+		}
 	}
 	if err := checkSegments("project", plain); err != nil {
 		return "", err
 	}
 	return url.PathEscape(plain), nil
-}
-
-type jobNumber int64
-
-func (id jobNumber) escape() (string, error) { return escapeNumber("job", int64(id)) }
-
-type pipelineNumber int64
-
-func (id pipelineNumber) escape() (string, error) { return escapeNumber("pipeline", int64(id)) }
-
-func escapeNumber(what string, id int64) (string, error) {
-	if id <= 0 {
-		return "", fmt.Errorf("gitlabjobs: %s %d: an ID is above 0", what, id)
-	}
-	return strconv.FormatInt(id, 10), nil
-}
-
-// A refName is a branch or tag, escaped whole.
-type refName string
-
-func (r refName) escape() (string, error) {
-	if err := checkSegments("ref", string(r)); err != nil {
-		return "", err
-	}
-	return url.PathEscape(string(r)), nil
-}
-
-// An artifactPath is the path of a file in an archive, escaped by segments.
-type artifactPath string
-
-func (p artifactPath) escape() (string, error) {
-	if err := checkSegments("artifact path", string(p)); err != nil {
-		return "", err
-	}
-	segments := strings.Split(string(p), "/")
-	for i, segment := range segments {
-		segments[i] = url.PathEscape(segment)
-	}
-	return strings.Join(segments, "/"), nil
 }
 
 // checkSegments refuses a path that is empty or has a segment that a server,

@@ -146,7 +146,7 @@ func (s *JobsService) AllBridges(ctx context.Context, project ProjectID, pipelin
 //
 // GitLab docs: https://docs.gitlab.com/api/jobs/#retrieve-a-job
 func (s *JobsService) Get(ctx context.Context, project ProjectID, jobID int64) (*Job, error) {
-	return fetch[Job](ctx, s.client, call{endpoint: getJob, params: []param{project, jobNumber(jobID)}})
+	return fetch[Job](ctx, s.client, call{endpoint: getJob, params: params{project: project, job: jobID}})
 }
 
 // Current returns the job that the client's job token belongs to. With any
@@ -180,7 +180,7 @@ func (s *JobsService) Cancel(ctx context.Context, project ProjectID, jobID int64
 	if o := valueOf(opts); o.Force {
 		body = map[string]bool{"force": true}
 	}
-	return fetch[Job](ctx, s.client, call{endpoint: cancelJob, params: []param{project, jobNumber(jobID)}, body: body})
+	return fetch[Job](ctx, s.client, call{endpoint: cancelJob, params: params{project: project, job: jobID}, body: body})
 }
 
 // Retry runs a finished job again and returns the new job, which has an ID of
@@ -196,7 +196,7 @@ func (s *JobsService) Retry(ctx context.Context, project ProjectID, jobID int64,
 	if o := valueOf(opts); len(o.Inputs) > 0 {
 		body = map[string]any{"job_inputs": o.Inputs}
 	}
-	return fetch[Job](ctx, s.client, call{endpoint: retryJob, params: []param{project, jobNumber(jobID)}, body: body})
+	return fetch[Job](ctx, s.client, call{endpoint: retryJob, params: params{project: project, job: jobID}, body: body})
 }
 
 // Play starts a manual job, or a bridge, and returns it. An error that matches
@@ -217,7 +217,7 @@ func (s *JobsService) Play(ctx context.Context, project ProjectID, jobID int64, 
 		Variables []Variable     `json:"job_variables_attributes,omitempty"`
 		Inputs    map[string]any `json:"job_inputs,omitempty"`
 	}{o.Variables, o.Inputs}
-	return fetch[Job](ctx, s.client, call{endpoint: playJob, params: []param{project, jobNumber(jobID)}, body: body})
+	return fetch[Job](ctx, s.client, call{endpoint: playJob, params: params{project: project, job: jobID}, body: body})
 }
 
 // Erase removes the log and the artifacts of a finished job and returns it. An
@@ -229,7 +229,7 @@ func (s *JobsService) Play(ctx context.Context, project ProjectID, jobID int64, 
 //
 // GitLab docs: https://docs.gitlab.com/api/jobs/#erase-a-job
 func (s *JobsService) Erase(ctx context.Context, project ProjectID, jobID int64) (*Job, error) {
-	return fetch[Job](ctx, s.client, call{endpoint: eraseJob, params: []param{project, jobNumber(jobID)}})
+	return fetch[Job](ctx, s.client, call{endpoint: eraseJob, params: params{project: project, job: jobID}})
 }
 
 // listQuery is the query of all lists of jobs.
@@ -240,14 +240,14 @@ type listQuery struct {
 }
 
 func (s *JobsService) list(ctx context.Context, project ProjectID, o ListOptions, at position) (*Page[*Job], error) {
-	cl := call{endpoint: listJobs, params: []param{project}, query: listQuery{Scope: o.Scope, position: at}}
+	cl := call{endpoint: listJobs, params: params{project: project}, query: listQuery{Scope: o.Scope, position: at}}
 	return listPage[Job](ctx, s.client, cl, at, o.Scope)
 }
 
 func (s *JobsService) listInPipeline(ctx context.Context, project ProjectID, pipelineID int64, o PipelineListOptions, at position) (*Page[*Job], error) {
 	cl := call{
 		endpoint: listPipelineJobs,
-		params:   []param{project, pipelineNumber(pipelineID)},
+		params:   params{project: project, pipeline: pipelineID},
 		query:    listQuery{Scope: o.Scope, IncludeRetried: o.IncludeRetried, position: at},
 	}
 	return listPage[Job](ctx, s.client, cl, at, o.Scope)
@@ -256,7 +256,7 @@ func (s *JobsService) listInPipeline(ctx context.Context, project ProjectID, pip
 func (s *JobsService) listBridges(ctx context.Context, project ProjectID, pipelineID int64, o BridgeListOptions, at position) (*Page[*Bridge], error) {
 	cl := call{
 		endpoint: listBridges,
-		params:   []param{project, pipelineNumber(pipelineID)},
+		params:   params{project: project, pipeline: pipelineID},
 		query:    listQuery{Scope: o.Scope, position: at},
 	}
 	return listPage[Bridge](ctx, s.client, cl, at, o.Scope)

@@ -327,7 +327,7 @@ func FuzzBaseURL(f *testing.F) {
 		assert.Equal(t, base, again, "a base URL is its own base URL")
 		client, err := NewClient(WithBaseURL(raw))
 		require.NoError(t, err)
-		req, err := client.build(t.Context(), &call{endpoint: getJob, params: []param{ProjectID("a/b"), jobNumber(1)}})
+		req, err := client.build(t.Context(), &call{endpoint: getJob, params: params{project: "a/b", job: 1}})
 		require.NoError(t, err)
 		assert.Equal(t, client.origin, origin(req.URL))
 		assert.Equal(t, base.String()+"/projects/a%2Fb/jobs/1", req.URL.String())

@@ -117,7 +117,7 @@ type jobPoller struct {
 }
 
 func (s *JobsService) newJobPoller(ctx context.Context, project ProjectID, jobID int64, shortest, longest, defaultShortest, defaultLongest time.Duration) (*jobPoller, error) {
-	cl := call{endpoint: getJob, params: []param{project, jobNumber(jobID)}}
+	cl := call{endpoint: getJob, params: params{project: project, job: jobID}}
 	p, err := newPoller(ctx, s.client, cl, shortest, longest, defaultShortest, defaultLongest)
 	if err != nil {
 		return nil, err

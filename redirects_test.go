@@ -180,13 +180,13 @@ var redirectCalls = []struct {
 	{"GET", "GET", false, func(ctx context.Context, s *JobsService) error { _, err := s.Get(ctx, "1", 42); return err }},
 	{"GET of a download", "GET", true, func(ctx context.Context, s *JobsService) error {
 		// The same path as the others: what is downloaded doesn't matter here.
-		_, err := s.client.download(ctx, call{endpoint: getArchiveAtJob, params: []param{ProjectID("1"), jobNumber(42)}}, fileContent, new(bytes.Buffer), nil)
+		_, err := s.client.download(ctx, call{endpoint: getArchiveAtJob, params: params{project: "1", job: 42}}, fileContent, new(bytes.Buffer), nil)
 		return err
 	}},
 	{"POST", "POST", false, func(ctx context.Context, s *JobsService) error { return s.postAtJob(ctx, once) }},
 	{"repeatable POST", "POST", false, func(ctx context.Context, s *JobsService) error { return s.postAtJob(ctx, repeatable) }},
 	{"DELETE", "DELETE", false, func(ctx context.Context, s *JobsService) error {
-		_, err := s.client.send(ctx, call{endpoint: endpoint{http.MethodDelete, getJob.route, repeatable, false}, params: []param{ProjectID("1"), jobNumber(42)}})
+		_, err := s.client.send(ctx, call{endpoint: endpoint{http.MethodDelete, getJob.route, repeatable, false}, params: params{project: "1", job: 42}})
 		return err
 	}},
 }
@@ -197,7 +197,7 @@ var getArchiveAtJob = endpoint{http.MethodGet, getJob.route, safe, true}
 func (s *JobsService) postAtJob(ctx context.Context, class retryClass) error {
 	_, err := fetch[Job](ctx, s.client, call{
 		endpoint: endpoint{http.MethodPost, getJob.route, class, false},
-		params:   []param{ProjectID("1"), jobNumber(42)},
+		params:   params{project: "1", job: 42},
 		body:     map[string]string{"key": "value"},
 	})
 	return err

@@ -32,7 +32,7 @@ func (s *JobsService) DownloadTrace(ctx context.Context, project ProjectID, jobI
 	if opts != nil && opts.FileType != "" {
 		return nil, errors.New("gitlabjobs: FileType goes with DownloadArtifacts")
 	}
-	cl := call{endpoint: getTrace, params: []param{project, jobNumber(jobID)}}
+	cl := call{endpoint: getTrace, params: params{project: project, job: jobID}}
 	return s.client.download(ctx, cl, logContent, w, opts)
 }
 
@@ -107,7 +107,7 @@ type liveLog struct {
 }
 
 func (c *Client) newLiveLog(ctx context.Context, project ProjectID, jobID int64, w io.Writer) (*liveLog, error) {
-	cl := call{endpoint: getTrace, params: []param{project, jobNumber(jobID)}}
+	cl := call{endpoint: getTrace, params: params{project: project, job: jobID}}
 	s, err := newStream(ctx, c, cl, logContent.check)
 	if err != nil {
 		return nil, err

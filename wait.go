@@ -102,7 +102,7 @@ func (s *JobsService) WatchPipeline(ctx context.Context, project ProjectID, pipe
 	return func(yield func(JobEvent, error) bool) {
 		list := &pipelinePoller{
 			client: s.client,
-			call:   call{endpoint: listPipelineJobs, params: []param{project, pipelineNumber(pipelineID)}},
+			call:   call{endpoint: listPipelineJobs, params: params{project: project, pipeline: pipelineID}},
 			known:  make(map[position]knownPage),
 		}
 		p, err := newPoller(ctx, s.client, list.call, o.MinInterval, o.MaxInterval, defaultWaitMin, defaultWaitMax)
