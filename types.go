@@ -249,6 +249,23 @@ const (
 	StatusScheduled          Status = "scheduled" // waits for its delay to pass
 )
 
+var statuses = [...]Status{
+	StatusCreated, StatusWaitingForResource, StatusPreparing, StatusWaitingForCallback, StatusPending, StatusRunning, StatusSuccess,
+	StatusFailed, StatusCanceling, StatusCanceled, StatusSkipped, StatusManual, StatusScheduled,
+}
+
+// UnmarshalText takes any status. Those that GitLab documents take no memory.
+func (s *Status) UnmarshalText(text []byte) error {
+	for _, known := range statuses {
+		if string(text) == string(known) {
+			*s = known
+			return nil
+		}
+	}
+	*s = Status(text)
+	return nil
+}
+
 // Finished reports whether the job has come to its end: success, failed,
 // canceled or skipped.
 func (s Status) Finished() bool {
