@@ -14,18 +14,22 @@ import (
 // jsonSpace is what JSON takes for spaces, fewer than Unicode does.
 const jsonSpace = " \t\r\n"
 
+var null = []byte("null")
+
 // decodeJSON decodes a whole JSON answer. It minds neither unknown keys nor
 // invalid UTF-8, and of a key that stands twice the last one wins. An answer
 // that ends early is io.ErrUnexpectedEOF, any other fault ErrUnexpectedContent.
 func decodeJSON(data []byte, into any) error {
 	data = bytes.Trim(data, jsonSpace)
-	if len(data) == 0 || bytes.Equal(data, []byte("null")) {
+	if len(data) == 0 || bytes.Equal(data, null) {
 		return fmt.Errorf("%w: an empty answer instead of JSON", ErrUnexpectedContent)
 	}
-	if l, ok := into.(interface{ decode(elements [][]byte) bool }); ok && l.decode(splitArray(data)) {
-		return nil
+	if len(data) >= sideBySide {
+		if l, ok := into.(interface{ decode(data []byte) bool }); ok && l.decode(data) {
+			return nil
+		}
 	}
-	err := json.Unmarshal(data, into)
+	err := unmarshal(data, into)
 	if err == nil {
 		return nil
 	}
@@ -36,73 +40,130 @@ func decodeJSON(data []byte, into any) error {
 	return fmt.Errorf("%w: %w", ErrUnexpectedContent, err)
 }
 
+// unmarshal is json.Unmarshal with what memory that takes beside the value kept
+// for the next. Faults are left to the original.
+func unmarshal(data []byte, into any) error {
+	if len(data) > maxPooledBuffer {
+		return json.Unmarshal(data, into)
+	}
+	d := decoderPool.Get().(*decoder)
+	d.Reset(data)
+	start := d.InputOffset()
+	if d.Decode(into) != nil || d.InputOffset()-start != int64(len(data)) {
+		return json.Unmarshal(data, into)
+	}
+	d.Reset(nil)
+	decoderPool.Put(d)
+	return nil
+}
+
+// A decoder decodes what its reader is set to.
+type decoder struct {
+	*json.Decoder
+	bytes.Reader
+}
+
+var decoderPool = sync.Pool{New: func() any {
+	d := new(decoder)
+	d.Decoder = json.NewDecoder(&d.Reader)
+	return d
+}}
+
 // A list is what a page of a list is decoded into.
 type list[T any] []*T
 
-// minShare is how many elements are worth a goroutine.
-const minShare = 16
+// sideBySide is how many bytes of a list are worth more goroutines than one.
+const sideBySide = 48 << 10
 
-// decode decodes the elements side by side, for pages that take a while with
-// encoding/json. Where there are few, or one has a fault, it leaves the list as
-// it is and returns false.
-func (l *list[T]) decode(elements [][]byte) bool {
-	workers := min(runtime.GOMAXPROCS(0), len(elements)/minShare)
-	if workers < 2 {
-		return false
+// decode decodes the elements of an array side by side, as a large page takes
+// a while with encoding/json. Where there is a fault, it leaves the list as it
+// is and returns false.
+func (l *list[T]) decode(data []byte) bool {
+	elements := &splitter{data: data}
+	items := make([]*T, 0, maxPerPage)
+	var mu sync.Mutex
+	next := func() (element []byte, item *T) {
+		mu.Lock()
+		defer mu.Unlock()
+		element = elements.next()
+		if element == nil {
+			return nil, nil
+		}
+		if !bytes.Equal(element, null) {
+			item = new(T)
+		}
+		items = append(items, item)
+		return element, item
 	}
-	items := make([]*T, len(elements))
-	var next atomic.Int64
 	var failed atomic.Bool
 	var group sync.WaitGroup
-	for range workers {
+	for range min(runtime.GOMAXPROCS(0), len(data)/(sideBySide/2)+1) {
 		group.Go(func() {
-			for i := next.Add(1) - 1; i < int64(len(elements)) && !failed.Load(); i = next.Add(1) - 1 {
-				if json.Unmarshal(elements[i], &items[i]) != nil {
+			for element, item := next(); element != nil && !failed.Load(); element, item = next() {
+				if item != nil && unmarshal(element, item) != nil {
 					failed.Store(true)
 				}
 			}
 		})
 	}
 	group.Wait()
-	if !failed.Load() {
-		*l = items
+	if failed.Load() || elements.broken {
+		return false
 	}
-	return !failed.Load()
+	*l = items
+	return true
 }
 
-// splitArray returns the elements of a JSON array, nil for anything else. It
-// doesn't look at them any closer than it takes to see where they end.
-func splitArray(data []byte) [][]byte {
-	last := len(data) - 1
-	if data[0] != '[' || data[last] != ']' {
+// A splitter finds the elements of a JSON array. It doesn't look at them any
+// closer than it takes to see where they end.
+type splitter struct {
+	data   []byte
+	read   int  // bytes, with the comma or bracket after the last element
+	broken bool // it isn't an array
+}
+
+// next returns the next element, nil if there is none.
+func (s *splitter) next() []byte {
+	last := len(s.data) - 1
+	if s.read == 0 {
+		s.broken = s.data[0] != '[' || s.data[last] != ']'
+		s.read = 1
+	}
+	if s.broken || s.read > last {
 		return nil
 	}
-	elements := make([][]byte, 0, maxPerPage)
-	start, depth := 1, 0
-	for i := 1; i < last; i++ {
+	data, depth := s.data[:last], 0
+	for i := s.read; i < len(data); i++ {
 		switch data[i] {
 		case '"':
-			for i++; i < last && data[i] != '"'; i++ {
+			for i++; i < len(data) && data[i] != '"'; i++ {
 				if data[i] == '\\' {
 					i++
 				}
 			}
-			if i >= last {
+			if i >= len(data) {
+				s.broken = true
 				return nil
 			}
 		case '{', '[':
 			depth++
 		case '}', ']':
-			depth--
+			if depth--; depth < 0 {
+				s.broken = true
+				return nil
+			}
 		case ',':
 			if depth == 0 {
-				elements = append(elements, data[start:i])
-				start = i + 1
+				return s.take(i)
 			}
 		}
-		if depth < 0 {
-			return nil
-		}
 	}
-	return append(elements, data[start:last])
+	return s.take(last)
+}
+
+// take returns the element that ends before end.
+func (s *splitter) take(end int) []byte {
+	element := bytes.Trim(s.data[s.read:end], jsonSpace)
+	s.read, s.broken = end+1, len(element) == 0
+	return element // nil where it is broken
 }

@@ -13,7 +13,7 @@ import (
 // pageOf returns a JSON array of many elements, each of which follows from a
 // pattern of several, so that it is decoded side by side.
 func pageOf(elements ...string) string {
-	return "[" + strings.Join(slices.Repeat(elements, 4*minShare), ",") + "]"
+	return "[" + strings.Join(slices.Repeat(elements, 64), ",") + "]"
 }
 
 // oddPages are pages whose elements are hard to tell apart, or aren't JSON.
@@ -49,12 +49,21 @@ func decodesAsEncodingJSON(t *testing.T, page string) {
 	var want, got []*Job
 	wantErr := json.Unmarshal([]byte(page), &want)
 	err := decodeJSON([]byte(page), (*list[Job])(&got))
+	var sideBySide list[Job]
+	decoded := sideBySide.decode([]byte(strings.Trim(page, jsonSpace)))
 	if wantErr != nil {
 		require.Error(t, fails(t, err))
+		assert.False(t, decoded)
+		assert.Nil(t, sideBySide, "what has no fault isn't taken either")
 		return
 	}
 	require.NoError(t, err)
 	assert.Equal(t, want, got)
+	if decoded {
+		assert.Equal(t, want, []*Job(sideBySide))
+	} else {
+		assert.Empty(t, want, "nothing but an empty array is left to encoding/json")
+	}
 }
 
 func TestPagesDecodeAsWithEncodingJSON(t *testing.T) {
@@ -65,23 +74,6 @@ func TestPagesDecodeAsWithEncodingJSON(t *testing.T) {
 			decodesAsEncodingJSON(t, page)
 		})
 	}
-}
-
-func TestSplitArray(t *testing.T) {
-	t.Parallel()
-	assert.Len(t, splitArray([]byte(oddPages["brackets in names"])), 8*minShare)
-	assert.Len(t, splitArray([]byte(oddPages["escaped quotes"])), 12*minShare)
-	assert.Nil(t, splitArray([]byte(oddPages["two arrays"])))
-	assert.Nil(t, splitArray([]byte(oddPages["an open string"])))
-	assert.Nil(t, splitArray([]byte(`{"message":"no array"}`)))
-}
-
-// A page with a fault leaves nothing behind of the elements without one.
-func TestPageWithFaultDecodesNothing(t *testing.T) {
-	t.Parallel()
-	var items list[Job]
-	assert.False(t, items.decode(splitArray([]byte(oddPages["a wrong type"]))))
-	assert.Nil(t, items)
 }
 
 func FuzzPagesDecodeAsWithEncodingJSON(f *testing.F) {
