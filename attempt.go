@@ -23,10 +23,12 @@ const (
 
 // An attempt is one HTTP request and the redirects that it leads to.
 type attempt struct {
-	exchange *exchange
-	token    Token
-	start    time.Time
-	parent   context.Context // the call's
+	exchange    *exchange
+	token       Token
+	tokenHeader string    // that it is sent by
+	tokenValue  [1]string // of that
+	start       time.Time
+	parent      context.Context // the call's
 
 	ctx      context.Context // of this hop, likewise the others
 	cancel   context.CancelCauseFunc

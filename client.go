@@ -124,7 +124,8 @@ func (c *Client) send(ctx context.Context, cl call) (*http.Response, error) {
 		x.own = *c.newBudget()
 		x.budget = &x.own
 	}
-	req, err := c.build(context.WithValue(ctx, exchangeKey{}, x), &x.call)
+	x.ctx = exchangeContext{ctx, x}
+	req, err := c.build(&x.ctx, &x.call)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package gitlabjobs
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -20,12 +21,12 @@ type guard struct {
 // RoundTrip sends one hop, with the attempt's credential if the chain has
 // never left the client's origin, and refuses redirects that mustn't be followed.
 func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
-	a := req.Context().Value(exchangeKey{}).(*exchange).attempt
+	a := exchangeOf(req.Context()).attempt
 	if !g.client.isOrigin(req.URL) {
 		a.left = true
 	}
 	hop := req.WithContext(a.prepare(req.Context())) // a shallow copy
-	hop.Header = req.Header.Clone()
+	hop.Header = maps.Clone(req.Header)              // its values stay as they are
 	for _, name := range []string{headerPrivateToken, headerJobToken, headerAuthorization, "Referer"} {
 		hop.Header.Del(name)
 	}
@@ -55,7 +56,9 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 // authorize puts the credential on a hop to the client's origin.
 func (g *guard) authorize(hop *http.Request, a *attempt) {
 	if !g.client.credential.asParam {
-		a.token.setHeader(hop.Header)
+		if a.tokenHeader != "" {
+			hop.Header[a.tokenHeader] = a.tokenValue[:]
+		}
 		return
 	}
 	// A signed URL of the same origin would not survive another parameter.
@@ -142,7 +145,7 @@ func callersCheckRedirect(check func(*http.Request, []*http.Request) error) func
 		}
 		err := check(req, via)
 		if err != nil && err != http.ErrUseLastResponse { //nolint:errorlint // net/http compares it so, too
-			req.Context().Value(exchangeKey{}).(*exchange).attempt.refusedRedirect = true
+			exchangeOf(req.Context()).attempt.refusedRedirect = true
 			return fmt.Errorf("%w by the HTTP client's CheckRedirect: %w", ErrRedirectRefused, err)
 		}
 		return err

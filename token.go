@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/http"
 	"strings"
 	"unicode"
 )
@@ -83,16 +82,17 @@ func (t Token) validate() error {
 	return nil
 }
 
-// setHeader sends the token the way its kind wants it.
-func (t Token) setHeader(header http.Header) {
+// header returns the header by which the token is sent, the way its kind wants it.
+func (t Token) header() (name, value string) {
 	switch t.Kind {
 	case PrivateToken:
-		header.Set(headerPrivateToken, t.Value)
+		return headerPrivateToken, t.Value
 	case JobToken:
-		header.Set(headerJobToken, t.Value)
+		return headerJobToken, t.Value
 	case OAuthToken:
-		header.Set(headerAuthorization, "Bearer "+t.Value)
+		return headerAuthorization, "Bearer " + t.Value
 	}
+	return "", ""
 }
 
 // A credential is where a client's tokens come from. The token is behind a

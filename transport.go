@@ -95,6 +95,7 @@ func (b *budget) renew() {
 // is read before the policy decides, so that one which breaks off within its
 // body is a failed attempt like any other.
 type exchange struct {
+	ctx    exchangeContext
 	client *Client
 	call   call
 	budget *budget
@@ -118,20 +119,37 @@ type exchange struct {
 	ambiguous bool          // the attempt may have taken effect
 }
 
-// exchangeKey is the key of a context's *exchange.
+// An exchangeContext is the context of an exchange's requests, by which all
+// that handles them finds it. As part of the exchange it costs no memory.
+type exchangeContext struct {
+	context.Context
+	exchange *exchange
+}
+
 type exchangeKey struct{}
+
+func (c *exchangeContext) Value(key any) any {
+	if key == (exchangeKey{}) {
+		return c.exchange
+	}
+	return c.Context.Value(key)
+}
+
+func exchangeOf(ctx context.Context) *exchange { return ctx.Value(exchangeKey{}).(*exchange) }
 
 // do sends the request until it succeeds or nothing is left to be tried. A
 // nil error comes with a success, whose body is read already unless the call streams.
 func (x *exchange) do(req *retryablehttp.Request) (*http.Response, error) {
 	ctx := req.Context()
 	x.request = req.Request
-	x.retrying.HTTPClient = x.client.http
-	x.retrying.RetryMax = math.MaxInt // the budget decides
-	x.retrying.CheckRetry = x.checkRetry
-	x.retrying.Backoff = x.backoff
-	x.retrying.PrepareRetry = x.begin
-	x.retrying.ErrorHandler = retryablehttp.PassthroughErrorHandler
+	x.retrying = retryablehttp.Client{
+		HTTPClient:   x.client.http,
+		RetryMax:     math.MaxInt, // the budget decides
+		CheckRetry:   checkRetry,
+		Backoff:      chosenWait,
+		PrepareRetry: beginAgain,
+		ErrorHandler: retryablehttp.PassthroughErrorHandler,
+	}
 	var resp *http.Response
 	err := x.begin(req.Request)
 	if err == nil {
@@ -161,8 +179,17 @@ func (x *exchange) fail(ctx context.Context, target *url.URL, err error) error {
 	return failed
 }
 
-// checkRetry ends an attempt. It is go-retryablehttp's policy: whether another
-// one follows.
+// What go-retryablehttp calls back: whether another attempt follows, how long
+// it waits before that, and what else comes before it.
+func checkRetry(ctx context.Context, resp *http.Response, err error) (bool, error) {
+	return exchangeOf(ctx).checkRetry(ctx, resp, err)
+}
+
+func chosenWait(chosen, _ time.Duration, _ int, _ *http.Response) time.Duration { return chosen }
+
+func beginAgain(req *http.Request) error { return exchangeOf(req.Context()).begin(req) }
+
+// checkRetry ends an attempt, and reports whether another one follows.
 func (x *exchange) checkRetry(ctx context.Context, resp *http.Response, err error) (bool, error) {
 	if err != nil {
 		resp = nil // http.Client returns one beside a redirect that it didn't follow
@@ -177,21 +204,26 @@ func (x *exchange) checkRetry(ctx context.Context, resp *http.Response, err erro
 	}
 	if x.rotatedToken() {
 		x.reasked, x.asked = true, 0
-		x.waiting, x.waited = true, 0
+		x.wait(0)
 		return true, nil
 	}
 	if !x.retryable() || !x.budget.take(1) {
 		return false, nil
 	}
-	x.waited = x.nextWait()
+	wait := x.nextWait()
 	if x.deadLink && x.budget.used == 1 {
-		x.waited = 0 // nothing is wrong with the server
+		wait = 0 // nothing is wrong with the server
 	}
-	if x.waited > x.client.gate.longest && x.asked > 0 || outlasts(ctx, x.waited) {
+	if wait > x.client.gate.longest && x.asked > 0 || outlasts(ctx, wait) {
 		return false, nil
 	}
-	x.waiting = true
+	x.wait(wait)
 	return true, nil
+}
+
+// wait has go-retryablehttp wait before the next attempt.
+func (x *exchange) wait(duration time.Duration) {
+	x.waiting, x.waited, x.retrying.RetryWaitMin = true, duration, duration
 }
 
 // rotatedToken reports whether a 401 may come from a token that has been
@@ -222,10 +254,6 @@ func (x *exchange) nextWait() time.Duration {
 		return x.asked
 	}
 	return x.client.retry.backoff(x.budget.used)
-}
-
-func (x *exchange) backoff(_, _ time.Duration, _ int, _ *http.Response) time.Duration {
-	return x.waited
 }
 
 // backoff returns the wait before the next try after so many failures in a
@@ -266,6 +294,7 @@ func (x *exchange) begin(req *http.Request) error {
 		a = new(attempt)
 	}
 	a.exchange, a.token, a.parent, a.start = x, token, req.Context(), time.Now()
+	a.tokenHeader, a.tokenValue[0] = token.header()
 	x.attempt = a
 	return nil
 }
