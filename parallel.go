@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 )
 
 // Ranges start large, for few requests, and end small, so that all connections
-// come to their ends at about the same time.
+// come to their ends at about the same time. Of what a slow one is at, the
+// others take halves.
 const (
 	minRange = 4 << 20  // bytes
 	maxRange = 64 << 20 // bytes
@@ -19,16 +21,16 @@ const (
 // source, too: its Read returns what of the file has no gaps before it.
 //
 // The first range is what comes over the connection that the stream already
-// has. A second connection finds out whether the server does ranges; the
-// others are made once it does. If it doesn't, or no longer, the fetching
-// ends, and the stream has to go on alone.
+// has. If the server doesn't say that it does ranges, a second connection finds
+// out, and the others are made once it does. If it doesn't, or no longer, the
+// fetching ends, and the stream has to go on alone.
 type parallel struct {
 	first     *stream
 	call      call
 	total     int64
 	validator string
 	file      *partial
-	workers   int
+	workers   int // there may be
 	budget    *sharedBudget
 	ctx       context.Context // of all streams but the first
 	cancel    context.CancelFunc
@@ -39,7 +41,8 @@ type parallel struct {
 	ranges    []*span   // in order; those that are fetched and have none before them are dropped
 	undivided int64     // where begins what is in no range yet
 	read      int64     // what Read has returned ends here
-	running   int       // workers
+	started   int       // workers
+	running   int       // of these
 	resumes   int
 	confirmed bool  // the server does ranges
 	over      bool  // what is left has to be read in one piece
@@ -73,7 +76,6 @@ func startParallel(first *stream, file *partial, workers int) *parallel {
 		budget:    &sharedBudget{budget: *first.budget},
 		undivided: first.offset,
 		read:      first.offset,
-		running:   2,
 		resumes:   first.resumes,
 	}
 	p.moved.L = &p.mu
@@ -81,9 +83,23 @@ func startParallel(first *stream, file *partial, workers int) *parallel {
 	r := p.next()
 	r.resumes = first.resumes
 	first.end, first.pinned, first.budget.shared = r.end, true, p.budget
-	p.group.Go(func() { p.fetchFirst(r) })
-	p.group.Go(p.fetch)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.start(1, func() { p.fetchFirst(r) })
+	p.start(1, p.fetch)
+	if first.header.Get("Accept-Ranges") == "bytes" {
+		p.start(p.workers-p.started, p.fetch)
+	}
 	return p
+}
+
+// start starts so many workers.
+func (p *parallel) start(workers int, work func()) {
+	p.started += workers
+	p.running += workers
+	for range workers {
+		p.group.Go(work)
+	}
 }
 
 // Read returns what has come, in order. It returns io.EOF where nothing more
@@ -197,18 +213,16 @@ func (p *parallel) fill(s *stream, r *span) error {
 func (p *parallel) advance(s *stream, r *span, n int64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	r.next += n
+	r.next = min(r.next+n, r.end)
 	p.resumes += s.resumes - r.resumes
 	r.resumes = s.resumes
 	if s != p.first && !p.confirmed {
 		p.confirmed = true
-		for range p.workers - 2 {
-			p.running++
-			p.group.Go(p.fetch)
-		}
+		p.start(p.workers-p.started, p.fetch)
 	}
 	p.moved.Broadcast()
-	return !p.over && p.fatal == nil
+	taken := r.next == r.end && r.end < s.end // what the stream has left, by others
+	return !taken && !p.over && p.fatal == nil
 }
 
 // next returns the first range that nobody is at, nil where no more are to be
@@ -238,9 +252,9 @@ func (p *parallel) free() *span {
 	}
 	rest := p.total - p.undivided
 	if rest == 0 {
-		return nil
+		return p.halve()
 	}
-	size := min(max(rest/int64(2*p.workers), minRange), maxRange)
+	size := min(max(rest*4/int64(5*p.workers), minRange), maxRange)
 	if rest-size < minRange {
 		size = rest
 	}
@@ -248,6 +262,25 @@ func (p *parallel) free() *span {
 	p.undivided = r.end
 	p.ranges = append(p.ranges, r)
 	return r
+}
+
+// halve takes the second half of what the slowest worker has left, if that is
+// worth another request.
+func (p *parallel) halve() *span {
+	slowest, most := 0, int64(0)
+	for i, r := range p.ranges {
+		if missing := r.end - r.next; missing > most {
+			slowest, most = i, missing
+		}
+	}
+	if most < 2*minRange {
+		return nil
+	}
+	r := p.ranges[slowest]
+	half := &span{next: r.end - most/2, end: r.end, busy: true}
+	r.end = half.next
+	p.ranges = slices.Insert(p.ranges, slowest+1, half)
+	return half
 }
 
 // release leaves what is missing of a range to others.

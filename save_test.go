@@ -510,6 +510,42 @@ func TestSaveParallel(t *testing.T) {
 	}
 }
 
+// What a slow connection is at is shared with the others.
+func TestSaveParallelHelpsASlowConnection(t *testing.T) {
+	t.Parallel()
+	const size = 24 * mebibyte
+	archive, _ := jobstest.SyntheticZip(size, 1)
+	helped, help := context.WithCancel(t.Context())
+	starts := map[int64]bool{} // of the ranges that the other connection asks for, one after the other
+	server, requests := handle(t, func(w http.ResponseWriter, r *http.Request, n int) {
+		w.Header().Set("ETag", `"v1"`)
+		if n == 0 {
+			w = &pausingWriter{w, mebibyte, func() { <-helped.Done() }}
+		} else {
+			var start int64
+			_, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &start)
+			assert.NoError(t, err)
+			for earlier := range starts {
+				if start < earlier {
+					help()
+				}
+			}
+			starts[start] = true
+		}
+		http.ServeContent(w, r, "", time.Time{}, io.NewSectionReader(archive, 0, size))
+	})
+	name := filepath.Join(t.TempDir(), "archive.zip")
+	d, err := saveArchive(t, downloadClient(t, server.URL), name, &gitlabjobs.SaveOptions{Parallel: 2})
+	require.NoError(t, err)
+	assert.Zero(t, d.Resumes)
+	assert.Equal(t, digestOf(t, io.NewSectionReader(archive, 0, size)), d.SHA256)
+	file, err := os.Open(name)
+	require.NoError(t, err)
+	defer file.Close()
+	assert.Equal(t, d.SHA256, digestOf(t, file))
+	assert.EqualValues(t, 1+len(starts), requests.Load(), "no range is asked for twice")
+}
+
 func TestSaveParallelOfChangedContent(t *testing.T) {
 	t.Parallel()
 	server, job, _ := archiveServer(t, 20*mebibyte)
@@ -619,13 +655,16 @@ type pausingWriter struct {
 }
 
 func (w *pausingWriter) Write(p []byte) (int, error) {
-	if len(p) >= w.left {
-		w.ResponseWriter.Write(p[:w.left]) //nolint:errcheck // the client tells
-		http.NewResponseController(w.ResponseWriter).Flush()
-		w.pause()
+	if w.pause == nil || len(p) < w.left {
+		w.left -= len(p)
+		return w.ResponseWriter.Write(p)
 	}
-	w.left -= len(p)
-	return w.ResponseWriter.Write(p)
+	w.ResponseWriter.Write(p[:w.left]) //nolint:errcheck // the client tells
+	http.NewResponseController(w.ResponseWriter).Flush()
+	w.pause()
+	w.pause = nil
+	n, err := w.ResponseWriter.Write(p[w.left:])
+	return w.left + n, err
 }
 
 // BenchmarkSaveParallel compares one connection with four, where the server
