@@ -9,9 +9,9 @@ import (
 	"sync"
 )
 
-// Ranges start large, for few requests, and end small, so that all connections
-// come to their ends at about the same time. Of what a slow one is at, the
-// others take halves.
+// Ranges are handed out in rounds, of equal ones in each. They start large, for
+// few requests, and end small, so that all connections come to their ends at
+// about the same time. Of what a slow one is at, the others take halves.
 const (
 	minRange = 4 << 20  // bytes
 	maxRange = 64 << 20 // bytes
@@ -40,6 +40,8 @@ type parallel struct {
 	moved     sync.Cond // something below has changed
 	ranges    []*span   // in order; those that are fetched and have none before them are dropped
 	undivided int64     // where begins what is in no range yet
+	size      int64     // of the ranges of this round
+	round     int       // how many of them are left
 	read      int64     // what Read has returned ends here
 	started   int       // workers
 	running   int       // of these
@@ -254,7 +256,15 @@ func (p *parallel) free() *span {
 	if rest == 0 {
 		return p.halve()
 	}
-	size := min(max(rest*4/int64(5*p.workers), minRange), maxRange)
+	if p.round == 0 {
+		p.round = p.workers
+		p.size = min(rest*5/8/int64(p.workers), maxRange)
+		if p.size < 2*minRange { // the last round
+			p.size = max(rest/int64(p.workers), minRange)
+		}
+	}
+	p.round--
+	size := p.size
 	if rest-size < minRange {
 		size = rest
 	}
