@@ -18,6 +18,8 @@ import (
 type scale struct {
 	Rounds        int
 	Archive       int64    // bytes of the archive
+	SmallArchive  int64    // bytes of one that client-go gets in reasonable time
+	Long          bool     // have client-go get the large one, too
 	FarArchive    int64    // bytes of the archive behind latency
 	ResetEvery    int64    // bytes after which a connection is reset
 	DecodedPages  int      // pages decoded in one run
@@ -31,12 +33,13 @@ type scale struct {
 var fullScale = scale{
 	Rounds:        5,
 	Archive:       1 << 30,
+	SmallArchive:  64 << 20,
 	FarArchive:    256 << 20,
 	ResetEvery:    64 << 20,
 	DecodedPages:  100,
 	Jobs:          5000,
 	Gets:          10_000,
-	LogSizes:      [2]int64{4 << 20, 64 << 20},
+	LogSizes:      [2]int64{4 << 20, 32 << 20},
 	LogSteps:      8,
 	BuildBinaries: true,
 }

@@ -14,8 +14,8 @@ type bar struct {
 }
 
 var bars = []bar{
-	{download, "1 GiB archive: time", wall, ours, official},
-	{download, "1 GiB archive: peak memory", peak, ours, official},
+	{download, "64 MiB archive: time", wall, ours + ", " + small, official + ", " + small},
+	{download, "64 MiB archive: peak memory", peak, ours + ", " + small, official + ", " + small},
 	{decode, "100 jobs: time to decode", perOp, ours, official},
 	{decode, "100 jobs: bytes allocated", allocBytes, ours, official},
 	{list, "5,000 jobs: time", wall, ours + ", " + inBatches, official + ", " + inBatches},
@@ -23,7 +23,7 @@ var bars = []bar{
 	{get, "one job: time", perOp, ours + ", 1 at once", official + ", 1 at once"},
 	{get, "one job: allocations", allocs, ours + ", 1 at once", official + ", 1 at once"},
 	{binaries, "hello world: binary", size, ours, official},
-	{follow, "64 MiB log: peak memory", peak, ours + ", " + largeLog, official + ", " + largeLog},
+	{follow, "32 MiB log: peak memory", peak, ours + ", " + largeLog, official + ", " + largeLog},
 }
 
 // The chart's measures, in pixels.

@@ -42,10 +42,11 @@ func play(role string) error {
 	}
 	only := flag.String("only", "", "the cases to run, such as `ac`; the default is all, and nothing is written otherwise")
 	rounds := flag.Int("rounds", fullScale.Rounds, "how often each contestant does each case")
+	long := flag.Bool("long", false, "have client-go get the large archive, too: ten minutes and 4 GiB of memory")
 	scratch := flag.String("scratch", os.TempDir(), "where archives are written to")
 	flag.Parse()
 	scale := fullScale
-	scale.Rounds = *rounds
+	scale.Rounds, scale.Long = *rounds, *long
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	return report(ctx, *only, scale, *scratch, ".")

@@ -22,9 +22,10 @@ func downloadOfficial(ctx context.Context, w *worker) error {
 	if err != nil {
 		return err
 	}
+	job, size := w.archive()
 	var written int64
 	err = w.toFile(func(file *os.File) error {
-		content, _, err := client.Jobs.GetJobArtifacts(project, nearJob, gitlab.WithContext(ctx))
+		content, _, err := client.Jobs.GetJobArtifacts(project, job, gitlab.WithContext(ctx))
 		if err != nil {
 			return err
 		}
@@ -34,7 +35,7 @@ func downloadOfficial(ctx context.Context, w *worker) error {
 	if err != nil {
 		return err
 	}
-	return expectSize(written, w.Scale.Archive)
+	return expectSize(written, size)
 }
 
 // decodeOfficial lists pages of jobs.

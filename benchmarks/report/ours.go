@@ -25,16 +25,17 @@ func (w *worker) client(baseURL string, opts ...gitlabjobs.Option) (*gitlabjobs.
 
 // downloadOurs downloads an archive to a file, hashed and verified.
 func downloadOurs(ctx context.Context, w *worker) error {
-	at, job, size := w.Server.Near, int64(nearJob), w.Scale.Archive
+	at := w.Server.Near
 	if w.Case == far {
-		at, job, size = w.Server.Far, farJob, w.Scale.FarArchive
+		at = w.Server.Far
 	}
+	job, size := w.archive()
 	client, err := w.client(at)
 	if err != nil {
 		return err
 	}
 	var got *gitlabjobs.Download
-	if w.Variant == "" {
+	if w.Variant == "" || w.Variant == small {
 		err = w.toFile(func(file *os.File) error {
 			got, err = client.Jobs.DownloadArtifacts(ctx, project, gitlabjobs.FromJob(job), file, nil)
 			return err

@@ -26,6 +26,7 @@ var tinyScale = scale{
 	Rounds:       1,
 	Archive:      64 << 20,
 	FarArchive:   9 << 20,
+	SmallArchive: 1 << 20,
 	ResetEvery:   10 << 20,
 	DecodedPages: 2,
 	Jobs:         450,
@@ -77,11 +78,13 @@ func TestReportTellsMetFromNotMet(t *testing.T) {
 		}
 		return all
 	}
-	r := result{downloadStudy(tinyScale), []series{runs(ours, 3, 1, 2.5), runs(plain, 2, 2, 2), runs(official, 16, 20, 25)}}
+	r := result{downloadStudy(tinyScale), []series{
+		runs(ours, 3, 1, 2.5), runs(plain, 2, 2, 2), runs(ours+", "+small, 2.5), runs(official+", "+small, 16, 20, 25),
+	}}
 	page := string(markdown([]result{r}, []string{"a machine"}, tinyScale, 0))
 	assert.Contains(t, page, "- a machine\n")
 	assert.Contains(t, page, "| gitlabjobs | 2.50 (1 to 3) |")
 	assert.Contains(t, page, "| a | wall, of net/http's | 1.25 | at most 1.15 | **not met** |")
-	assert.Contains(t, page, "| a | wall, of client-go's | 0.125 | at most 0.2 | met |")
+	assert.Contains(t, page, "| a | wall, of client-go's, small archive | 0.125 | at most 0.2 | met |")
 	assert.Contains(t, string(chart([]result{r})), ">12.5%<")
 }

@@ -31,9 +31,10 @@ const (
 
 // The jobs that have something to download.
 const (
-	nearJob = 1  // the archive
-	farJob  = 2  // the archive for connections with latency
-	logJob  = 77 // the log that grows
+	nearJob  = 1  // the archive
+	farJob   = 2  // the archive for connections with latency
+	smallJob = 3  // the small archive
+	logJob   = 77 // the log that grows
 )
 
 // Paths of the server beside the API's.
@@ -69,7 +70,7 @@ func serve(input io.Reader, output io.Writer) error {
 		return err
 	}
 	s.archives = make(map[string]archive)
-	for job, size := range map[int]int64{nearJob: s.scale.Archive, farJob: s.scale.FarArchive} {
+	for job, size := range map[int]int64{nearJob: s.scale.Archive, farJob: s.scale.FarArchive, smallJob: s.scale.SmallArchive} {
 		written, err := writeArchive(fmt.Sprintf("archive-%d.zip", job), size)
 		if err != nil {
 			return err

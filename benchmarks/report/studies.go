@@ -81,22 +81,28 @@ func studies(scale scale) []study {
 }
 
 func downloadStudy(scale scale) study {
-	contestants := append(tasks("", ours, plain), tasks("synced and renamed", ours)...)
-	if _, err := exec.LookPath(curl); err == nil {
-		contestants = append(contestants, tasks("", curl)...)
-	}
-	return study{
-		id:      download,
-		title:   "An archive of " + mebibytes(scale.Archive) + " to a file",
-		note:    "gitlabjobs also computes the SHA-256 and compares it with the server's: DownloadArtifacts, and \"synced and renamed\" SaveArtifacts.",
-		tasks:   append(contestants, tasks("", official)...),
+	s := study{
+		id:    download,
+		title: "An archive of " + mebibytes(scale.Archive) + " to a file, and a small one of " + mebibytes(scale.SmallArchive),
+		note: "gitlabjobs also computes the SHA-256 and compares it with the server's: DownloadArtifacts, and \"synced and renamed\" SaveArtifacts. " +
+			"client-go gets the large one with -long alone.",
+		tasks:   append(tasks("", ours, plain), tasks("synced and renamed", ours)...),
 		columns: []metric{wall, cpu, peak},
 		targets: []target{
 			{"wall, of net/http's", ratio(wall, ours, plain), 1.15, false},
-			{"wall, of client-go's", ratio(wall, ours, official), 0.2, false},
+			{"wall, of client-go's, small archive", ratio(wall, ours+", "+small, official+", "+small), 0.2, false},
 			{"peak memory, MiB", median(peak, ours), 24, false},
 		},
 	}
+	if _, err := exec.LookPath(curl); err == nil {
+		s.tasks = append(s.tasks, tasks("", curl)...)
+	}
+	if scale.Long {
+		s.tasks = append(s.tasks, tasks("", official)...)
+		s.targets = append(s.targets, target{"wall, of client-go's", ratio(wall, ours, official), 0.2, false})
+	}
+	s.tasks = append(s.tasks, tasks(small, ours, official)...)
+	return s
 }
 
 func farStudy(scale scale) study {

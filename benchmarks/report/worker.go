@@ -146,6 +146,20 @@ func inParallel(n, workers int, f func(i int) error) error {
 	return err
 }
 
+// small is the variant that is about the small archive.
+const small = "small archive"
+
+// archive returns which archive is downloaded: its job's number, and its size.
+func (w *worker) archive() (job, size int64) {
+	switch {
+	case w.Case == far:
+		return farJob, w.Scale.FarArchive
+	case w.Variant == small:
+		return smallJob, w.Scale.SmallArchive
+	}
+	return nearJob, w.Scale.Archive
+}
+
 // number returns the number that the variant begins with, else 1.
 func (w *worker) number() int {
 	fields := strings.Fields(w.Variant)
