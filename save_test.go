@@ -510,6 +510,25 @@ func TestSaveParallel(t *testing.T) {
 	}
 }
 
+// A server that says it does ranges and doesn't costs a request of each
+// connection, and the first goes on all the same.
+func TestSaveParallelOfRangesThatAreNone(t *testing.T) {
+	t.Parallel()
+	const size = 24 * mebibyte
+	archive, _ := jobstest.SyntheticZip(size, 1)
+	server, requests := handle(t, func(w http.ResponseWriter, r *http.Request, n int) {
+		r.Header.Del("Range")
+		w.Header().Set("ETag", `"v1"`)
+		http.ServeContent(w, r, "", time.Time{}, io.NewSectionReader(archive, 0, size))
+	})
+	name := filepath.Join(t.TempDir(), "archive.zip")
+	d, err := saveArchive(t, downloadClient(t, server.URL), name, &gitlabjobs.SaveOptions{Parallel: 4})
+	require.NoError(t, err)
+	assert.Zero(t, d.Resumes)
+	assert.Equal(t, digestOf(t, io.NewSectionReader(archive, 0, size)), d.SHA256)
+	assert.LessOrEqual(t, requests.Load(), int32(4))
+}
+
 // What a slow connection is at is shared with the others.
 func TestSaveParallelHelpsASlowConnection(t *testing.T) {
 	t.Parallel()
