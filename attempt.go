@@ -224,6 +224,12 @@ type watchedBody struct {
 	cancel  context.CancelCauseFunc
 }
 
+// Format writes no more than that it is a body, whatever the verb: fmt would go
+// on to the attempt, and its credential.
+func (b *watchedBody) Format(state fmt.State, _ rune) {
+	io.WriteString(state, "body") //nolint:errcheck // a Formatter can't report it
+}
+
 func (b *watchedBody) Read(p []byte) (int, error) {
 	b.attempt.watchdog.start()
 	n, err := b.ReadCloser.Read(p)

@@ -11,6 +11,7 @@ import (
 	"go/token"
 	"go/types"
 	"log/slog"
+	"net/http"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -273,6 +274,49 @@ func TestTokenPrintsRedacted(t *testing.T) {
 		assert.Equal(t, name, kind.String())
 	}
 }
+
+// What callers' functions are given shows no token either: contexts, requests,
+// answers.
+func TestNothingGivenToCallersShowsTheToken(t *testing.T) {
+	t.Parallel()
+	g := serveGitLab(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("again") == "" {
+			http.Redirect(w, r, r.URL.Path+"?again=1", http.StatusFound)
+			return
+		}
+		answerJSON(jobJSON(1))(w, r)
+	})
+	given := 0
+	search := func(values ...any) {
+		given++
+		requireNoSecret(t, values...)
+		requireNoSecret(t, values)
+	}
+	client := g.client(t,
+		WithTokenSource(func(ctx context.Context) (Token, error) {
+			search(ctx)
+			return Token{PrivateToken, plantedPrivateToken}, nil
+		}),
+		WithLogger(slog.New(contextHandler(func(ctx context.Context) { search(ctx) }))),
+		WithHTTPClient(&http.Client{CheckRedirect: func(req *http.Request, via []*http.Request) error {
+			search(req.Context(), req, *req, req.Response, req.Response.Body, via)
+			return nil
+		}}))
+	_, err := client.Jobs.Get(t.Context(), "1", 1)
+	require.NoError(t, err)
+	assert.Equal(t, 3, given)
+}
+
+// A contextHandler is given the context of every record.
+type contextHandler func(context.Context)
+
+func (h contextHandler) Enabled(ctx context.Context, _ slog.Level) bool { return true }
+func (h contextHandler) Handle(ctx context.Context, _ slog.Record) error {
+	h(ctx)
+	return nil
+}
+func (h contextHandler) WithAttrs([]slog.Attr) slog.Handler { return h }
+func (h contextHandler) WithGroup(string) slog.Handler      { return h }
 
 // A panic shows the values it is given and the arguments of functions as
 // numbers; neither may be a token.

@@ -2,6 +2,7 @@ package gitlabjobs
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"net"
@@ -134,6 +135,10 @@ func (c *exchangeContext) Value(key any) any {
 	}
 	return c.Context.Value(key)
 }
+
+// Format writes the context below, whatever the verb: fmt would go on to the
+// exchange, and its credential.
+func (c *exchangeContext) Format(state fmt.State, _ rune) { fmt.Fprint(state, c.Context) }
 
 func exchangeOf(ctx context.Context) *exchange { return ctx.Value(exchangeKey{}).(*exchange) }
 
