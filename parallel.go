@@ -24,13 +24,16 @@ const (
 // has. If the server doesn't say that it does ranges, a second connection finds
 // out, and the others are made once it does. If it doesn't, or no longer, the
 // fetching ends, and the stream has to go on alone.
+//
+// A worker that is at a range changes what the range has, and nobody but it
+// looks at its stream; all else goes by the mutex.
 type parallel struct {
 	first     *stream
 	call      call
 	total     int64
 	validator string
 	file      *partial
-	workers   int // there may be
+	workers   int // at most
 	budget    *sharedBudget
 	ctx       context.Context // of all streams but the first
 	cancel    context.CancelFunc
@@ -43,8 +46,8 @@ type parallel struct {
 	size      int64     // of the ranges of this round
 	round     int       // how many of them are left
 	read      int64     // what Read has returned ends here
-	started   int       // workers
-	running   int       // of these
+	started   int       // workers, ever
+	running   int       // workers, now
 	resumes   int
 	confirmed bool  // the server does ranges
 	over      bool  // what is left has to be read in one piece
@@ -82,16 +85,19 @@ func startParallel(first *stream, file *partial, workers int) *parallel {
 	}
 	p.moved.L = &p.mu
 	p.ctx, p.cancel = context.WithCancel(first.ctx)
-	r := p.next()
+	r, end := p.next()
 	r.resumes = first.resumes
-	first.end, first.pinned, first.budget.shared = r.end, true, p.budget
+	first.end, first.pinned = end, true
+	others := 1
+	if first.header.Get("Accept-Ranges") == "bytes" {
+		others = p.workers - 1
+	} else {
+		first.budget.shared = p.budget
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.start(1, func() { p.fetchFirst(r) })
-	p.start(1, p.fetch)
-	if first.header.Get("Accept-Ranges") == "bytes" {
-		p.start(p.workers-p.started, p.fetch)
-	}
+	p.start(others, p.fetch)
 	return p
 }
 
@@ -144,8 +150,10 @@ func (p *parallel) stop(offset int64) {
 		s.offset = offset
 	}
 	s.end, s.pinned, s.broken, s.resumes = -1, false, nil, p.resumes
-	p.budget.attempts = s.budget.attempts
-	s.budget = &p.budget.budget
+	if s.budget.shared != nil {
+		p.budget.attempts = s.budget.attempts
+		s.budget = &p.budget.budget
+	}
 }
 
 // fetchFirst fetches the first range. Its connection goes on to the content's
@@ -170,14 +178,14 @@ func (p *parallel) fetchFirst(r *span) {
 // fetch fetches one range after the other.
 func (p *parallel) fetch() {
 	for {
-		r := p.next()
+		r, end := p.next()
 		if r == nil {
 			p.leave(nil)
 			return
 		}
 		s, err := newStream(p.ctx, p.first.client, p.call, p.first.accept)
 		if err == nil {
-			s.offset, s.end, s.total = r.next, r.end, p.total
+			s.offset, s.end, s.total = r.next, end, p.total
 			s.validator, s.pinned, s.budget.shared = p.validator, true, p.budget
 			err = p.fill(s, r)
 			s.Close()
@@ -222,26 +230,30 @@ func (p *parallel) advance(s *stream, r *span, n int64) bool {
 		p.confirmed = true
 		p.start(p.workers-p.started, p.fetch)
 	}
+	if p.confirmed { // until then, what the first gains mustn't pay for tries of the others
+		s.budget.shared = p.budget
+	}
 	p.moved.Broadcast()
 	taken := r.next == r.end && r.end < s.end // what the stream has left, by others
 	return !taken && !p.over && p.fatal == nil
 }
 
-// next returns the first range that nobody is at, nil where no more are to be
-// fetched. While others are at the last ones, it waits: one may be left to it.
-func (p *parallel) next() *span {
+// next returns the first range that nobody is at and its end, nil where no more
+// are to be fetched. While others are at the last ones, it waits: one may be
+// left to it.
+func (p *parallel) next() (*span, int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for !p.over && p.fatal == nil && !p.budget.spent() {
 		if r := p.free(); r != nil {
-			return r
+			return r, r.end
 		}
 		if p.frontier() == p.total {
 			break
 		}
 		p.moved.Wait()
 	}
-	return nil
+	return nil, 0
 }
 
 // free returns the first range that nobody is at, nil while there is none.
@@ -274,22 +286,22 @@ func (p *parallel) free() *span {
 	return r
 }
 
-// halve takes the second half of what the slowest worker has left, if that is
-// worth another request.
+// halve takes the second half of what a worker has left, of the one with the
+// most, if that is worth another request.
 func (p *parallel) halve() *span {
-	slowest, most := 0, int64(0)
+	longest, most := 0, int64(0)
 	for i, r := range p.ranges {
 		if missing := r.end - r.next; missing > most {
-			slowest, most = i, missing
+			longest, most = i, missing
 		}
 	}
 	if most < 2*minRange {
 		return nil
 	}
-	r := p.ranges[slowest]
+	r := p.ranges[longest]
 	half := &span{next: r.end - most/2, end: r.end, busy: true}
 	r.end = half.next
-	p.ranges = slices.Insert(p.ranges, slowest+1, half)
+	p.ranges = slices.Insert(p.ranges, longest+1, half)
 	return half
 }
 

@@ -17,6 +17,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -532,37 +534,99 @@ func TestSaveParallelOfRangesThatAreNone(t *testing.T) {
 // What a slow connection is at is shared with the others.
 func TestSaveParallelHelpsASlowConnection(t *testing.T) {
 	t.Parallel()
-	const size = 24 * mebibyte
+	const size = 36 * mebibyte
 	archive, _ := jobstest.SyntheticZip(size, 1)
-	helped, help := context.WithCancel(t.Context())
-	starts := map[int64]bool{} // of the ranges that the other connection asks for, one after the other
-	server, requests := handle(t, func(w http.ResponseWriter, r *http.Request, n int) {
-		w.Header().Set("ETag", `"v1"`)
-		if n == 0 {
-			w = &pausingWriter{w, mebibyte, func() { <-helped.Done() }}
-		} else {
-			var start int64
-			_, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &start)
-			assert.NoError(t, err)
-			for earlier := range starts {
-				if start < earlier {
-					help()
+	// The first connection is slow; a later one that waits for its token.
+	for _, slow := range []int{0, 2} {
+		t.Run(fmt.Sprint("connection ", slow), func(t *testing.T) {
+			t.Parallel()
+			helped, help := context.WithCancel(t.Context())
+			defer help()
+			server, requests := handle(t, func(w http.ResponseWriter, r *http.Request, n int) {
+				w.Header().Set("ETag", `"v1"`)
+				if n == 0 && slow == 0 {
+					w = &pausingWriter{w, mebibyte, func() { <-helped.Done() }}
 				}
-			}
-			starts[start] = true
+				http.ServeContent(w, r, "", time.Time{}, io.NewSectionReader(archive, 0, size))
+			})
+			var tokens atomic.Int32
+			source := gitlabjobs.WithTokenSource(func(context.Context) (gitlabjobs.Token, error) {
+				switch n := int(tokens.Add(1)) - 1; {
+				case n == 3: // all three have a range already
+					help()
+				case n == 2 && slow == 2:
+					<-helped.Done()
+				}
+				return gitlabjobs.Token{Kind: gitlabjobs.PrivateToken, Value: gitlabjobs.PlantedToken}, nil
+			})
+			name := filepath.Join(t.TempDir(), "archive.zip")
+			d, err := saveArchive(t, downloadClient(t, server.URL, source), name, &gitlabjobs.SaveOptions{Parallel: 3})
+			require.NoError(t, err)
+			assert.Zero(t, d.Resumes)
+			assert.EqualValues(t, 4, requests.Load())
+			assert.Equal(t, digestOf(t, io.NewSectionReader(archive, 0, size)), d.SHA256)
+			file, err := os.Open(name)
+			require.NoError(t, err)
+			defer file.Close()
+			assert.Equal(t, d.SHA256, digestOf(t, file))
+		})
+	}
+}
+
+// A roundTripper does without a network, by which the race detector sees more.
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func TestSaveParallelWhoseFirstConnectionBreaksAtOnce(t *testing.T) {
+	t.Parallel()
+	content := pattern(8 * mebibyte)
+	var requests atomic.Int32
+	transport := roundTripper(func(r *http.Request) (*http.Response, error) {
+		w := httptest.NewRecorder()
+		w.Header().Set("ETag", `"v1"`)
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+		resp := w.Result()
+		resp.Request = r
+		if requests.Add(1) == 1 {
+			resp.Body = io.NopCloser(iotest.ErrReader(io.ErrUnexpectedEOF))
 		}
-		http.ServeContent(w, r, "", time.Time{}, io.NewSectionReader(archive, 0, size))
+		return resp, nil
 	})
-	name := filepath.Join(t.TempDir(), "archive.zip")
-	d, err := saveArchive(t, downloadClient(t, server.URL), name, &gitlabjobs.SaveOptions{Parallel: 2})
+	client := downloadClient(t, "http://gitlab.test", gitlabjobs.WithHTTPClient(&http.Client{Transport: transport}))
+	d, err := saveArchive(t, client, filepath.Join(t.TempDir(), "archive.zip"), &gitlabjobs.SaveOptions{Parallel: 2})
 	require.NoError(t, err)
-	assert.Zero(t, d.Resumes)
-	assert.Equal(t, digestOf(t, io.NewSectionReader(archive, 0, size)), d.SHA256)
-	file, err := os.Open(name)
-	require.NoError(t, err)
-	defer file.Close()
-	assert.Equal(t, d.SHA256, digestOf(t, file))
-	assert.EqualValues(t, 1+len(starts), requests.Load(), "no range is asked for twice")
+	assert.Equal(t, digestOf(t, bytes.NewReader(content)), d.SHA256)
+}
+
+// Ranges that fail for good cost one try of each connection, and the retries of
+// one, whatever the first connection gains meanwhile.
+func TestSaveParallelOfRangesThatFail(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const parallel, maxRetries = 8, 3
+		piece := pattern(mebibyte)
+		policy := gitlabjobs.WithRetry(gitlabjobs.RetryPolicy{MaxRetries: maxRetries, MinWait: 20 * time.Millisecond, MaxWait: 50 * time.Millisecond})
+		g, jobs := newPipeGitLab(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Range") != "" {
+				w.WriteHeader(http.StatusServiceUnavailable)
+				return
+			}
+			w.Header().Set("ETag", `"v1"`)
+			w.Header().Set("Accept-Ranges", "bytes")
+			w.Header().Set("Content-Length", strconv.Itoa(64*len(piece)))
+			for range 64 {
+				time.Sleep(5 * time.Millisecond)
+				w.Write(piece) //nolint:errcheck // the client tells
+			}
+		}, policy)
+		name := filepath.Join(t.TempDir(), "archive.zip")
+		d, err := jobs.SaveArtifacts(t.Context(), "42", gitlabjobs.FromJob(7), name, &gitlabjobs.SaveOptions{Parallel: parallel})
+		require.NoError(t, err)
+		assert.Zero(t, d.Resumes)
+		assert.EqualValues(t, 64*len(piece), d.Size)
+		assert.LessOrEqual(t, len(g.of("/jobs/7/artifacts")), 1+parallel-1+maxRetries)
+	})
 }
 
 func TestSaveParallelOfChangedContent(t *testing.T) {
