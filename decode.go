@@ -30,30 +30,34 @@ func decodeJSON(data []byte, into any) error {
 		}
 	}
 	err := unmarshal(data, into)
-	if err == nil {
+	switch {
+	case err == nil:
 		return nil
-	}
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) && syntax.Offset >= int64(len(data)) {
+	case errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Errorf("the JSON breaks off: %w", io.ErrUnexpectedEOF)
 	}
 	return fmt.Errorf("%w: %w", ErrUnexpectedContent, err)
 }
 
+var errAfterJSON = errors.New("there is something after the JSON value")
+
 // unmarshal is json.Unmarshal with what memory that takes beside the value kept
-// for the next. Faults are left to the original.
+// for the next. Data that ends early is io.ErrUnexpectedEOF, and leaves the
+// value as it is.
 func unmarshal(data []byte, into any) error {
-	if len(data) > maxPooledBuffer {
-		return json.Unmarshal(data, into)
-	}
 	d := decoderPool.Get().(*decoder)
 	d.Reset(data)
 	start := d.InputOffset()
-	if d.Decode(into) != nil || d.InputOffset()-start != int64(len(data)) {
-		return json.Unmarshal(data, into)
+	if err := d.Decode(into); err != nil {
+		return err
 	}
-	d.Reset(nil)
-	decoderPool.Put(d)
+	if d.InputOffset()-start != int64(len(data)) {
+		return errAfterJSON
+	}
+	if len(data) <= maxPooledBuffer {
+		d.Reset(nil)
+		decoderPool.Put(d)
+	}
 	return nil
 }
 

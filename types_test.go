@@ -288,6 +288,8 @@ func TestDecodeJSON(t *testing.T) {
 		"breaks off before value": {`{"id":`, nil, io.ErrUnexpectedEOF},
 		"not JSON":                {`It works!`, nil, ErrUnexpectedContent},
 		"more behind it":          {`{"id":1}{"id":2}`, nil, ErrUnexpectedContent},
+		"a byte behind it":        {`{"id":1}{`, nil, ErrUnexpectedContent},
+		"a wrong last byte":       {`{"id":1]`, nil, ErrUnexpectedContent},
 		"array for object":        {`[{"id":1}]`, nil, ErrUnexpectedContent},
 		"wrong type":              {`{"id":"one"}`, nil, ErrUnexpectedContent},
 		"wrong time":              {`{"created_at":"yesterday"}`, nil, ErrUnexpectedContent},
