@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	copyBufferSize = 512 << 10 // bytes; to hand one over wakes a thread: a quarter of it costs a seventh of the speed
-	copyBuffers    = 3         // one is read and written, one hashed, one waits
+	copyBufferSize = 384 << 10 // bytes; to hand one over wakes a thread, so that many small ones are slower
+	copyBuffers    = 2         // one is read and written while one is hashed
 )
 
 // A digester lends the buffers of a copy, and computes the SHA-256 of what was
@@ -79,13 +79,20 @@ func (d *digester) reset() {
 	d.state.Reset()
 }
 
+// rest returns the buffers to where they are from, until there is more to copy.
+func (d *digester) rest() {
+	d.pending.Wait()
+	for len(d.free) > 0 {
+		copyBufferPool.Put((*[copyBufferSize]byte)(<-d.free))
+		d.made--
+	}
+}
+
 func (d *digester) close() {
+	d.rest()
 	if d.work != nil {
 		close(d.work)
 		d.running.Wait()
-	}
-	for len(d.free) > 0 {
-		copyBufferPool.Put((*[copyBufferSize]byte)(<-d.free))
 	}
 }
 

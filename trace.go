@@ -122,6 +122,7 @@ func (l *liveLog) fetch() (bool, error) {
 	s, before := l.stream, l.written
 	s.renew()
 	err := l.run(s, l.w)
+	l.digester.rest()
 	if err == nil {
 		s.known = s.header.Get("ETag")
 	}
