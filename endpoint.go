@@ -102,6 +102,8 @@ func (p *params) write(b *strings.Builder, placeholder string) error {
 		escaped, err = url.PathEscape(p.ref), checkSegments("ref", p.ref)
 	case "*artifact_path":
 		escaped, err = escapeSegments(p.path), checkSegments("artifact path", p.path)
+	default:
+		return fmt.Errorf("gitlabjobs: there is no value for %s", placeholder)
 	}
 	b.WriteString(escaped)
 	return err

@@ -2,7 +2,6 @@ package gitlabjobs
 
 import (
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -26,7 +25,7 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		a.left = true
 	}
 	hop := req.WithContext(a.prepare(req.Context())) // a shallow copy
-	hop.Header = maps.Clone(req.Header)              // its values stay as they are
+	hop.Header = req.Header.Clone()
 	for _, name := range []string{headerPrivateToken, headerJobToken, headerAuthorization, "Referer"} {
 		hop.Header.Del(name)
 	}

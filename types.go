@@ -249,14 +249,14 @@ const (
 	StatusScheduled          Status = "scheduled" // waits for its delay to pass
 )
 
-var statuses = [...]Status{
+var documentedStatuses = [...]Status{
 	StatusCreated, StatusWaitingForResource, StatusPreparing, StatusWaitingForCallback, StatusPending, StatusRunning, StatusSuccess,
 	StatusFailed, StatusCanceling, StatusCanceled, StatusSkipped, StatusManual, StatusScheduled,
 }
 
 // UnmarshalText takes any status. Those that GitLab documents take no memory.
 func (s *Status) UnmarshalText(text []byte) error {
-	for _, known := range statuses {
+	for _, known := range documentedStatuses {
 		if string(text) == string(known) {
 			*s = known
 			return nil
