@@ -178,7 +178,7 @@ func TestStall(t *testing.T) {
 			s.Fail(jobstest.Fault{Endpoint: "GET /projects/:id/jobs/:job_id/trace", Stall: true, StallAfter: after})
 			resp, err := newClient(t, s).send("GET", "/projects/11/jobs/"+id(j)+"/trace", "")
 			require.NoError(t, err)
-			defer resp.Body.Close()
+			defer func() { _ = resp.Body.Close() }()
 			body := make(chan []byte)
 			go func() {
 				read, _ := io.ReadAll(resp.Body)
