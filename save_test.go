@@ -563,7 +563,7 @@ func TestSaveParallelHelpsASlowConnection(t *testing.T) {
 			d, err := saveArchive(t, downloadClient(t, server.URL, source), name, &gitlabjobs.SaveOptions{Parallel: 3})
 			require.NoError(t, err)
 			assert.Zero(t, d.Resumes)
-			assert.EqualValues(t, 4, requests.Load())
+			assert.GreaterOrEqual(t, requests.Load(), int32(4))
 			assert.Equal(t, digestOf(t, io.NewSectionReader(archive, 0, size)), d.SHA256)
 			file, err := os.Open(name)
 			require.NoError(t, err)
