@@ -28,7 +28,6 @@ type attempt struct {
 	tokenHeader string    // that it is sent by
 	tokenValue  [1]string // of that
 	start       time.Time
-	parent      context.Context // the call's
 
 	ctx      context.Context // of this hop, likewise the others
 	cancel   context.CancelCauseFunc
@@ -180,7 +179,7 @@ func (a *attempt) unsent() bool {
 
 // explain returns why the attempt failed, without what would show a secret.
 func (a *attempt) explain(ctx context.Context, err error) error {
-	if ctx != nil && a.parent.Err() == nil && errors.Is(context.Cause(ctx), ErrStalled) {
+	if ctx != nil && a.exchange.ctx.Err() == nil && errors.Is(context.Cause(ctx), ErrStalled) {
 		return context.Cause(ctx)
 	}
 	return redactError(err, a.token.Value)

@@ -298,7 +298,7 @@ func (x *exchange) begin(req *http.Request) error {
 	if x.attempt != nil {
 		a = new(attempt)
 	}
-	a.exchange, a.token, a.parent, a.start = x, token, req.Context(), time.Now()
+	a.exchange, a.token, a.start = x, token, time.Now()
 	a.tokenHeader, a.tokenValue[0] = token.header()
 	x.attempt = a
 	return nil
