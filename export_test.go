@@ -7,6 +7,9 @@ var (
 	Fails           = fails
 )
 
+// RoundTripper is a transport without a network.
+type RoundTripper = roundTripper
+
 // The planted secrets that their servers know.
 const (
 	PlantedToken = plantedPrivateToken

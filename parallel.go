@@ -90,7 +90,7 @@ func startParallel(first *stream, file *partial, workers int) *parallel {
 	first.end, first.pinned = end, true
 	others := 1
 	if first.header.Get("Accept-Ranges") == "bytes" {
-		others = p.workers - 1
+		others = p.workers - 1 // that they share a budget with the first has to wait: see advance
 	} else {
 		first.budget.shared = p.budget
 	}

@@ -50,7 +50,7 @@ func (s *JobsService) SaveArtifacts(ctx context.Context, project ProjectID, from
 		return nil, err
 	}
 	if ctx == nil {
-		return nil, errors.New("gitlabjobs: the context is nil")
+		return nil, errNilContext
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

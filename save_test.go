@@ -573,16 +573,12 @@ func TestSaveParallelHelpsASlowConnection(t *testing.T) {
 	}
 }
 
-// A roundTripper does without a network, by which the race detector sees more.
-type roundTripper func(*http.Request) (*http.Response, error)
-
-func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
+// There is no network in between, by which the race detector sees more.
 func TestSaveParallelWhoseFirstConnectionBreaksAtOnce(t *testing.T) {
 	t.Parallel()
 	content := pattern(8 * mebibyte)
 	var requests atomic.Int32
-	transport := roundTripper(func(r *http.Request) (*http.Response, error) {
+	transport := gitlabjobs.RoundTripper(func(r *http.Request) (*http.Response, error) {
 		w := httptest.NewRecorder()
 		w.Header().Set("ETag", `"v1"`)
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
