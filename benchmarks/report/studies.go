@@ -85,7 +85,7 @@ func downloadStudy(scale scale) study {
 		id:    download,
 		title: "An archive of " + mebibytes(scale.Archive) + " to a file, and a small one of " + mebibytes(scale.SmallArchive),
 		note: "gitlabjobs also computes the SHA-256 and compares it with the server's: DownloadArtifacts, and \"synced and renamed\" SaveArtifacts. " +
-			"client-go gets the large one with -long alone.",
+			"client-go gets the large one only with -long.",
 		tasks:   append(tasks("", ours, plain), tasks("synced and renamed", ours)...),
 		columns: []metric{wall, cpu, peak},
 		targets: []target{
